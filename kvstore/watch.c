@@ -1,0 +1,267 @@
+/*
+ * The front of watches: what was delivered, and so what is to be delivered.
+ *
+ * `known` holds the revision of every key that the watcher believes to exist. A list of the whole
+ * state (the first, or after history was lost) is compared with it, so that only differences are
+ * delivered, deletions included. Events gather in a batch and are delivered by list_end, commit,
+ * stale, live and fatal; the keys and values of a batch live in `batch`.
+ */
+#include "kv.h"
+
+#include <assert.h>
+#include <fairway/error.h>
+#include <stdlib.h>
+#include <string.h>
+#include <uv.h>
+
+struct known {
+    int64_t revision;
+    uint32_t epoch; /* of the last list that had it */
+};
+
+bool fwi_kv_watch_matches(const fw_kv_watch *watch, const char *key)
+{
+    if (watch->tree)
+        return fwi_kv_key_below(key, strlen(key), watch->key, strlen(watch->key));
+    return !strcmp(key, watch->key);
+}
+
+/* Adds an event to the batch. key NULL: one without a pair. */
+static void push_event(fw_kv_watch *watch, fw_kv_event_type type, const char *key, size_t key_len,
+                       fw_slice value, int64_t revision, int64_t lease)
+{
+    if (watch->event_count == watch->event_capacity) {
+        size_t capacity = watch->event_capacity ? watch->event_capacity * 2 : 4;
+        fw_kv_event *events = realloc(watch->events, capacity * sizeof *events);
+        if (!events) {
+            watch->out_of_memory = true;
+            return;
+        }
+        watch->events = events;
+        watch->event_capacity = capacity;
+    }
+    fw_kv_event *event = &watch->events[watch->event_count];
+    *event = (fw_kv_event){.type = type, .pair = {.key = "", .revision = revision}, .detail = ""};
+    if (key) {
+        if (fwi_kv_pairs_add(&watch->batch, key, key_len, value, revision, lease)) {
+            watch->out_of_memory = true;
+            return;
+        }
+        event->pair = watch->batch.items[watch->batch.count - 1];
+    }
+    watch->event_count++;
+}
+
+static void push_plain(fw_kv_watch *watch, fw_kv_event_type type, int64_t revision, int reason,
+                       const char *detail)
+{
+    push_event(watch, type, NULL, 0, (fw_slice){NULL, 0}, revision, 0);
+    if (watch->event_count) {
+        fw_kv_event *event = &watch->events[watch->event_count - 1];
+        event->reason = reason;
+        event->detail = detail ? detail : "";
+    }
+}
+
+/* Delivers the batch. False if the watch was closed meanwhile, or ended for lack of memory. */
+static bool deliver(fw_kv_watch *watch)
+{
+    if (watch->closing)
+        return false;
+    if (watch->out_of_memory) {
+        /* A gap would break the promise: end the watch, with an event that needs no memory. */
+        fw_kv_event fatal = {.type = FW_KV_FATAL, .pair = {.key = ""}, .reason = UV_ENOMEM, .detail = ""};
+        watch->ended = true;
+        watch->on_events(watch, &fatal, 1, watch->arg);
+    } else if (watch->event_count) {
+        watch->on_events(watch, watch->events, watch->event_count, watch->arg);
+    }
+    fwi_kv_pairs_fini(&watch->batch);
+    watch->event_count = 0;
+    return !watch->closing && !watch->ended;
+}
+
+/* Marks a key as existing. Returns false if it is known with this revision already. */
+static bool learn(fw_kv_watch *watch, const char *key, size_t key_len, int64_t revision)
+{
+    struct known *known = fwi_map_get(&watch->known, key, key_len);
+    if (known) {
+        bool is_new = known->revision != revision;
+        known->revision = revision;
+        known->epoch = watch->epoch;
+        return is_new;
+    }
+    known = malloc(sizeof *known);
+    if (!known || fwi_map_put(&watch->known, key, key_len, known, NULL)) {
+        free(known);
+        watch->out_of_memory = true;
+        return false;
+    }
+    *known = (struct known){.revision = revision, .epoch = watch->epoch};
+    return true;
+}
+
+void fwi_kv_watch_list_begin(fw_kv_watch *watch)
+{
+    /* A list that was broken off and starts again delivers nothing twice: nothing was delivered. */
+    fwi_kv_pairs_fini(&watch->batch);
+    watch->event_count = 0;
+    watch->epoch++;
+    if (watch->revision)
+        push_plain(watch, FW_KV_RESYNC, 0, FW_ECOMPACTED, "");
+}
+
+void fwi_kv_watch_list_pair(fw_kv_watch *watch, const char *key, size_t key_len, fw_slice value,
+                            int64_t revision, int64_t lease)
+{
+    if (learn(watch, key, key_len, revision))
+        push_event(watch, FW_KV_PUT, key, key_len, value, revision, lease);
+}
+
+bool fwi_kv_watch_list_end(fw_kv_watch *watch, int64_t revision)
+{
+    /* What the list no longer has was deleted. */
+    fwi_map gone = {.count = 0};
+    size_t position = 0;
+    for (fwi_map_entry *entry; (entry = fwi_map_next(&watch->known, &position));)
+        if (((struct known *)entry->value)->epoch != watch->epoch &&
+            fwi_map_put(&gone, entry->key, entry->key_len, NULL, NULL))
+            watch->out_of_memory = true;
+    position = 0;
+    for (fwi_map_entry *entry; (entry = fwi_map_next(&gone, &position));) {
+        free(fwi_map_remove(&watch->known, entry->key, entry->key_len));
+        push_event(watch, FW_KV_DELETE, (const char *)entry->key, entry->key_len,
+                   (fw_slice){NULL, 0}, revision, 0);
+    }
+    fwi_map_fini(&gone);
+    push_plain(watch, FW_KV_END_OF_SNAPSHOT, revision, FW_OK, "");
+    if (watch->stale)
+        push_plain(watch, FW_KV_LIVE, revision, FW_OK, "");
+    watch->stale = false;
+    watch->revision = revision;
+    return deliver(watch);
+}
+
+void fwi_kv_watch_put(fw_kv_watch *watch, const char *key, size_t key_len, fw_slice value,
+                      int64_t revision, int64_t lease)
+{
+    if (revision > watch->revision && learn(watch, key, key_len, revision))
+        push_event(watch, FW_KV_PUT, key, key_len, value, revision, lease);
+}
+
+void fwi_kv_watch_delete(fw_kv_watch *watch, const char *key, size_t key_len, int64_t revision)
+{
+    if (revision <= watch->revision)
+        return;
+    struct known *known = fwi_map_remove(&watch->known, key, key_len);
+    if (!known)
+        return; /* put and deleted between two looks: the watcher never heard of it */
+    free(known);
+    push_event(watch, FW_KV_DELETE, key, key_len, (fw_slice){NULL, 0}, revision, 0);
+}
+
+bool fwi_kv_watch_commit(fw_kv_watch *watch, int64_t revision)
+{
+    if (revision > watch->revision)
+        watch->revision = revision;
+    return deliver(watch);
+}
+
+bool fwi_kv_watch_stale(fw_kv_watch *watch, int reason, const char *detail)
+{
+    if (watch->stale)
+        return !watch->closing;
+    watch->stale = true;
+    push_plain(watch, FW_KV_STALE, 0, reason, detail);
+    return deliver(watch);
+}
+
+bool fwi_kv_watch_live(fw_kv_watch *watch)
+{
+    if (!watch->stale)
+        return !watch->closing;
+    watch->stale = false;
+    push_plain(watch, FW_KV_LIVE, watch->revision, FW_OK, "");
+    return deliver(watch);
+}
+
+bool fwi_kv_watch_fatal(fw_kv_watch *watch, int reason, const char *detail)
+{
+    push_plain(watch, FW_KV_FATAL, 0, reason, detail);
+    watch->ended = true;
+    return deliver(watch);
+}
+
+static void on_gone(fwi_task *task, void *arg)
+{
+    (void)task;
+    fw_kv_watch *watch = arg;
+    fw_kv *kv = watch->kv;
+    fwi_list_remove(&watch->all);
+    if (watch->on_closed)
+        watch->on_closed(watch->closed_arg);
+    size_t position = 0;
+    for (fwi_map_entry *entry; (entry = fwi_map_next(&watch->known, &position));)
+        free(entry->value);
+    fwi_map_fini(&watch->known);
+    fwi_kv_pairs_fini(&watch->batch);
+    free(watch->events);
+    free(watch->key);
+    free(watch);
+    fwi_kv_continue_close(kv);
+}
+
+void fwi_kv_watch_stopped(fw_kv_watch *watch)
+{
+    assert(watch->closing && !watch->stopped);
+    watch->stopped = true;
+    watch->gone = (fwi_task){.fn = on_gone, .arg = watch};
+    fwi_loop_defer(watch->kv->loop, &watch->gone);
+}
+
+static int watch_new(fw_kv *kv, const char *key, bool tree, fw_kv_watch_fn on_events, void *arg,
+                     fw_kv_watch **ret_watch)
+{
+    assert(fwi_loop_is_current(kv->loop));
+    if (kv->closing)
+        return FW_ECLOSED;
+    fw_kv_watch *watch = calloc(1, sizeof *watch);
+    if (!watch)
+        return UV_ENOMEM;
+    int err = fwi_kv_key_normalise(key, tree, &watch->key);
+    if (err) {
+        free(watch);
+        return err;
+    }
+    watch->kv = kv;
+    watch->tree = tree;
+    watch->on_events = on_events;
+    watch->arg = arg;
+    fwi_list_init(&watch->node);
+    fwi_list_push_back(&kv->watches, &watch->all);
+    kv->driver->watch_start(kv->store, watch);
+    *ret_watch = watch;
+    return FW_OK;
+}
+
+int fw_kv_watch_key(fw_kv *kv, const char *key, fw_kv_watch_fn on_events, void *arg,
+                    fw_kv_watch **ret_watch)
+{
+    return watch_new(kv, key, false, on_events, arg, ret_watch);
+}
+
+int fw_kv_watch_tree(fw_kv *kv, const char *prefix, fw_kv_watch_fn on_events, void *arg,
+                     fw_kv_watch **ret_watch)
+{
+    return watch_new(kv, prefix, true, on_events, arg, ret_watch);
+}
+
+void fw_kv_watch_close(fw_kv_watch *watch, fw_kv_closed_fn on_closed, void *arg)
+{
+    if (watch->closing)
+        return;
+    watch->closing = true;
+    watch->on_closed = on_closed;
+    watch->closed_arg = arg;
+    watch->kv->driver->watch_stop(watch->kv->store, watch);
+}

@@ -1,0 +1,326 @@
+/*
+ * Turn of a loop:
+ *
+ *     uv timers -> prepare -> poll (reads, accepts, posts) -> check -> closing handles
+ *      (wheel)     [drain]                                   [drain]
+ *
+ * drain runs the deferred tasks: outgoing bytes gathered in this turn are flushed there, completions
+ * that must not run inside the call that caused them run there. A task deferred while draining runs
+ * in the next drain; as long as one waits, the idle handle keeps the poll from blocking.
+ */
+#include "base/loop.h"
+
+#include <assert.h>
+#include <fairway/error.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <uv.h>
+
+struct fw_loop {
+    uv_loop_t uv;
+    uv_prepare_t prepare;
+    uv_check_t check;
+    uv_idle_t idle;
+    uv_timer_t timer;
+    uv_async_t async;
+    fwi_wheel wheel;
+    uint64_t timer_at_ms; /* when the uv timer fires, UINT64_MAX if it does not */
+    bool in_wheel;
+    fwi_list deferred;
+    size_t holds;
+    fwi_chunk_pool chunks;
+    uint8_t *scratch;
+    bool has_thread;
+    pthread_t thread;
+
+    /* Shared with other threads. */
+    pthread_mutex_t mutex;
+    fwi_list posted; /* guarded by mutex */
+    atomic_bool stop_wanted;
+};
+
+struct post {
+    fwi_task task;
+    fw_loop *loop;
+    fw_loop_post_fn fn;
+    void *arg;
+};
+
+static void drain(fw_loop *loop)
+{
+    fwi_list now;
+    fwi_list_init(&now);
+    fwi_list_splice(&now, &loop->deferred);
+    for (fwi_list *node; (node = fwi_list_pop(&now));) {
+        fwi_task *task = fwi_container_of(node, fwi_task, node);
+        node->next = NULL;
+        task->fn(task, task->arg);
+    }
+    if (fwi_list_empty(&loop->deferred))
+        uv_idle_stop(&loop->idle);
+}
+
+static void on_prepare(uv_prepare_t *handle)
+{
+    drain(handle->data);
+}
+
+static void on_check(uv_check_t *handle)
+{
+    drain(handle->data);
+}
+
+static void on_idle(uv_idle_t *handle)
+{
+    (void)handle;
+}
+
+static void arm_uv_timer(fw_loop *loop);
+
+static void on_timer(uv_timer_t *handle)
+{
+    fw_loop *loop = handle->data;
+    loop->timer_at_ms = UINT64_MAX;
+    loop->in_wheel = true;
+    fwi_wheel_advance(&loop->wheel, uv_now(&loop->uv));
+    loop->in_wheel = false;
+    arm_uv_timer(loop);
+}
+
+static void arm_uv_timer(fw_loop *loop)
+{
+    uint64_t at = fwi_wheel_next_ms(&loop->wheel), now = uv_now(&loop->uv);
+    if (at == UINT64_MAX) {
+        if (loop->timer_at_ms != UINT64_MAX)
+            uv_timer_stop(&loop->timer);
+        loop->timer_at_ms = UINT64_MAX;
+    } else if (at < loop->timer_at_ms) {
+        loop->timer_at_ms = at;
+        uv_timer_start(&loop->timer, on_timer, at > now ? at - now : 0, 0);
+    }
+}
+
+static void run_posted(fw_loop *loop)
+{
+    fwi_list now;
+    fwi_list_init(&now);
+    pthread_mutex_lock(&loop->mutex);
+    fwi_list_splice(&now, &loop->posted);
+    pthread_mutex_unlock(&loop->mutex);
+    for (fwi_list *node; (node = fwi_list_pop(&now));) {
+        fwi_task *task = fwi_container_of(node, fwi_task, node);
+        node->next = NULL;
+        task->fn(task, task->arg);
+    }
+}
+
+static void on_async(uv_async_t *handle)
+{
+    fw_loop *loop = handle->data;
+    if (atomic_exchange(&loop->stop_wanted, false))
+        uv_stop(&loop->uv);
+    run_posted(loop);
+}
+
+int fw_loop_new(fw_loop **ret_loop)
+{
+    fw_loop *loop = calloc(1, sizeof *loop);
+    if (!loop)
+        return UV_ENOMEM;
+    int err = UV_ENOMEM;
+    loop->scratch = malloc(FWI_SCRATCH_BYTES);
+    if (!loop->scratch)
+        goto fail;
+    err = uv_loop_init(&loop->uv);
+    if (err)
+        goto fail;
+    err = uv_async_init(&loop->uv, &loop->async, on_async);
+    if (err) {
+        uv_loop_close(&loop->uv);
+        goto fail;
+    }
+    loop->uv.data = loop;
+    uv_prepare_init(&loop->uv, &loop->prepare);
+    uv_check_init(&loop->uv, &loop->check);
+    uv_idle_init(&loop->uv, &loop->idle);
+    uv_timer_init(&loop->uv, &loop->timer);
+    loop->prepare.data = loop->check.data = loop->idle.data = loop->timer.data = loop->async.data =
+        loop;
+    uv_prepare_start(&loop->prepare, on_prepare);
+    uv_check_start(&loop->check, on_check);
+    uv_unref((uv_handle_t *)&loop->prepare);
+    uv_unref((uv_handle_t *)&loop->check);
+    uv_unref((uv_handle_t *)&loop->async);
+    fwi_wheel_init(&loop->wheel, uv_now(&loop->uv));
+    loop->timer_at_ms = UINT64_MAX;
+    fwi_list_init(&loop->deferred);
+    fwi_list_init(&loop->posted);
+    pthread_mutex_init(&loop->mutex, NULL);
+    fwi_chunk_pool_init(&loop->chunks);
+    *ret_loop = loop;
+    return FW_OK;
+fail:
+    free(loop->scratch);
+    free(loop);
+    return err;
+}
+
+int fw_loop_run(fw_loop *loop)
+{
+    loop->thread = pthread_self();
+    loop->has_thread = true;
+    uv_run(&loop->uv, UV_RUN_DEFAULT);
+    return FW_OK;
+}
+
+void fw_loop_stop(fw_loop *loop)
+{
+    atomic_store(&loop->stop_wanted, true);
+    uv_async_send(&loop->async);
+}
+
+static void count_foreign(uv_handle_t *handle, void *arg)
+{
+    fw_loop *loop = handle->loop->data;
+    const void *own[] = {&loop->prepare, &loop->check, &loop->idle, &loop->timer, &loop->async};
+    for (size_t i = 0; i < sizeof own / sizeof *own; i++)
+        if (handle == own[i])
+            return;
+    ++*(size_t *)arg;
+}
+
+int fw_loop_close(fw_loop *loop)
+{
+    if (!loop)
+        return FW_OK;
+    run_posted(loop);
+    drain(loop);
+    size_t foreign = 0;
+    uv_walk(&loop->uv, count_foreign, &foreign);
+    if (foreign || loop->holds || loop->wheel.armed || !fwi_list_empty(&loop->deferred))
+        return UV_EBUSY;
+    uv_close((uv_handle_t *)&loop->prepare, NULL);
+    uv_close((uv_handle_t *)&loop->check, NULL);
+    uv_close((uv_handle_t *)&loop->idle, NULL);
+    uv_close((uv_handle_t *)&loop->timer, NULL);
+    uv_close((uv_handle_t *)&loop->async, NULL);
+    uv_run(&loop->uv, UV_RUN_DEFAULT);
+    int err = uv_loop_close(&loop->uv);
+    assert(!err);
+    (void)err;
+    pthread_mutex_destroy(&loop->mutex);
+    fwi_chunk_pool_fini(&loop->chunks);
+    free(loop->scratch);
+    free(loop);
+    return FW_OK;
+}
+
+static void run_post(fwi_task *task, void *arg)
+{
+    (void)task;
+    struct post *post = arg;
+    post->fn(post->loop, post->arg);
+    free(post);
+}
+
+int fw_loop_post(fw_loop *loop, fw_loop_post_fn fn, void *arg)
+{
+    struct post *post = malloc(sizeof *post);
+    if (!post)
+        return UV_ENOMEM;
+    *post = (struct post){.task = {.fn = run_post, .arg = post}, .loop = loop, .fn = fn, .arg = arg};
+    fwi_loop_post_task(loop, &post->task);
+    return FW_OK;
+}
+
+void fwi_loop_post_task(fw_loop *loop, fwi_task *task)
+{
+    pthread_mutex_lock(&loop->mutex);
+    bool was_empty = fwi_list_empty(&loop->posted);
+    fwi_list_push_back(&loop->posted, &task->node);
+    /* The wake-up is sent under the mutex: the loop cannot take the task, finish its last work and
+     * be closed by its owner between the two. */
+    if (was_empty)
+        uv_async_send(&loop->async);
+    pthread_mutex_unlock(&loop->mutex);
+}
+
+void fwi_loop_defer(fw_loop *loop, fwi_task *task)
+{
+    assert(fwi_loop_is_current(loop));
+    if (task->node.next)
+        return;
+    if (fwi_list_empty(&loop->deferred))
+        uv_idle_start(&loop->idle, on_idle);
+    fwi_list_push_back(&loop->deferred, &task->node);
+}
+
+void fwi_loop_defer_cancel(fw_loop *loop, fwi_task *task)
+{
+    (void)loop;
+    if (!task->node.next)
+        return;
+    fwi_list_remove(&task->node);
+    task->node.next = NULL;
+}
+
+void fwi_loop_timer_start(fw_loop *loop, fwi_timer *timer, uint64_t delay_ms)
+{
+    assert(fwi_loop_is_current(loop));
+    uint64_t now = uv_now(&loop->uv);
+    if (!loop->wheel.armed && !loop->in_wheel)
+        fwi_wheel_advance(&loop->wheel, now);
+    fwi_wheel_arm(&loop->wheel, timer, now + delay_ms);
+    if (!loop->in_wheel)
+        arm_uv_timer(loop);
+}
+
+void fwi_loop_timer_stop(fw_loop *loop, fwi_timer *timer)
+{
+    if (!fwi_timer_armed(timer))
+        return;
+    fwi_wheel_disarm(&loop->wheel, timer);
+    /* A wake-up for nothing is cheaper than finding the next one here; but an empty wheel must not
+     * keep the loop alive. */
+    if (!loop->wheel.armed && !loop->in_wheel)
+        arm_uv_timer(loop);
+}
+
+void fwi_loop_hold(fw_loop *loop)
+{
+    if (loop->holds++ == 0)
+        uv_ref((uv_handle_t *)&loop->async);
+}
+
+void fwi_loop_release(fw_loop *loop)
+{
+    assert(loop->holds);
+    if (--loop->holds == 0)
+        uv_unref((uv_handle_t *)&loop->async);
+}
+
+uint64_t fw_loop_now_ms(const fw_loop *loop)
+{
+    return uv_now(&loop->uv);
+}
+
+struct uv_loop_s *fw_loop_uv(fw_loop *loop)
+{
+    return &loop->uv;
+}
+
+uint8_t *fwi_loop_scratch(fw_loop *loop)
+{
+    return loop->scratch;
+}
+
+fwi_chunk_pool *fwi_loop_chunks(fw_loop *loop)
+{
+    return &loop->chunks;
+}
+
+bool fwi_loop_is_current(const fw_loop *loop)
+{
+    return !loop->has_thread || pthread_equal(loop->thread, pthread_self());
+}

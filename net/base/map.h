@@ -1,0 +1,34 @@
+/*
+ * Hash map from byte strings to pointers: open addressing with linear probing and backward-shift
+ * deletion. Keys are copied. Iterate with fwi_map_next; do not add or remove while iterating.
+ */
+#ifndef FWI_MAP_H
+#define FWI_MAP_H
+
+#include <fairway/base.h>
+
+typedef struct fwi_map_entry {
+    uint64_t hash;
+    uint8_t *key; /* NULL: free */
+    size_t key_len;
+    void *value;
+} fwi_map_entry;
+
+typedef struct fwi_map {
+    fwi_map_entry *entries;
+    size_t capacity; /* a power of two */
+    size_t count;
+} fwi_map;
+
+/* Zero-initialised is an empty map. */
+FWI_API void fwi_map_fini(fwi_map *map);
+FWI_API void *fwi_map_get(const fwi_map *map, const void *key, size_t key_len);
+/* Adds or replaces; *ret_old (optional) is the value before, or NULL. UV_ENOMEM. */
+FWI_API FW_MUST_CHECK int fwi_map_put(fwi_map *map, const void *key, size_t key_len, void *value,
+                                      void **ret_old);
+/* Takes out and returns the value, or NULL. */
+FWI_API void *fwi_map_remove(fwi_map *map, const void *key, size_t key_len);
+/* The entry after *position (start with 0), or NULL at the end. */
+FWI_API fwi_map_entry *fwi_map_next(const fwi_map *map, size_t *position);
+
+#endif

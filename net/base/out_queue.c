@@ -1,0 +1,123 @@
+#include "base/out_queue.h"
+
+#include <assert.h>
+#include <stdlib.h>
+
+/* Bytes of free chunks that a pool keeps; the rest goes back to the allocator. */
+#define POOL_KEEP_BYTES (8u * 1024 * 1024)
+
+void fwi_chunk_pool_init(fwi_chunk_pool *pool)
+{
+    *pool = (fwi_chunk_pool){.free_bytes = 0};
+}
+
+void fwi_chunk_pool_fini(fwi_chunk_pool *pool)
+{
+    for (int i = 0; i < 2; i++)
+        while (pool->free[i]) {
+            fwi_chunk *chunk = pool->free[i];
+            pool->free[i] = chunk->next;
+            free(chunk);
+        }
+}
+
+#ifdef FWI_ASAN
+static int pool_class(uint32_t capacity)
+{
+    (void)capacity;
+    return -1;
+}
+#else
+static int pool_class(uint32_t capacity)
+{
+    return capacity == FWI_CHUNK_SMALL_BYTES ? 0 : capacity == FWI_CHUNK_LARGE_BYTES ? 1 : -1;
+}
+#endif
+
+static fwi_chunk *chunk_new(fwi_chunk_pool *pool, uint32_t capacity)
+{
+    int class = pool_class(capacity);
+    fwi_chunk *chunk;
+    if (class >= 0 && pool->free[class]) {
+        chunk = pool->free[class];
+        pool->free[class] = chunk->next;
+        pool->free_bytes -= capacity;
+    } else {
+        chunk = malloc(sizeof *chunk + capacity);
+        if (!chunk)
+            return NULL;
+        chunk->capacity = capacity;
+    }
+    chunk->next = NULL;
+    chunk->start = chunk->end = 0;
+    return chunk;
+}
+
+void fwi_chunk_free(fwi_chunk_pool *pool, fwi_chunk *chunk)
+{
+    int class = pool_class(chunk->capacity);
+    if (class < 0 || pool->free_bytes + chunk->capacity > POOL_KEEP_BYTES) {
+        free(chunk);
+        return;
+    }
+    chunk->next = pool->free[class];
+    pool->free[class] = chunk;
+    pool->free_bytes += chunk->capacity;
+}
+
+uint8_t *fwi_out_queue_reserve(fwi_out_queue *queue, fwi_chunk_pool *pool, size_t len)
+{
+    fwi_chunk *tail = queue->tail;
+    if (!tail || tail->capacity - tail->end < len) {
+        /* A busy connection gets large chunks, so that one write takes few of them. */
+        size_t capacity = tail ? FWI_CHUNK_LARGE_BYTES : FWI_CHUNK_SMALL_BYTES;
+        if (len > FWI_CHUNK_LARGE_BYTES)
+            capacity = len;
+        else if (len > capacity)
+            capacity = FWI_CHUNK_LARGE_BYTES;
+        if (capacity > UINT32_MAX)
+            return NULL;
+        fwi_chunk *chunk = chunk_new(pool, (uint32_t)capacity);
+        if (!chunk)
+            return NULL;
+        if (tail)
+            tail->next = chunk;
+        else
+            queue->head = chunk;
+        queue->tail = tail = chunk;
+    }
+    uint8_t *room = tail->data + tail->end;
+    tail->end += (uint32_t)len;
+    queue->bytes += len;
+    return room;
+}
+
+void fwi_out_queue_unreserve(fwi_out_queue *queue, size_t len)
+{
+    assert(queue->tail && queue->tail->end - queue->tail->start >= len);
+    queue->tail->end -= (uint32_t)len;
+    queue->bytes -= len;
+}
+
+void fwi_out_queue_consume(fwi_out_queue *queue, fwi_chunk_pool *pool, size_t len)
+{
+    assert(len <= queue->bytes);
+    queue->bytes -= len;
+    while (queue->head) {
+        fwi_chunk *head = queue->head;
+        size_t here = head->end - head->start;
+        if (here > len) {
+            head->start += (uint32_t)len;
+            return;
+        }
+        len -= here;
+        queue->head = head->next;
+        fwi_chunk_free(pool, head);
+    }
+    queue->tail = NULL;
+}
+
+void fwi_out_queue_clear(fwi_out_queue *queue, fwi_chunk_pool *pool)
+{
+    fwi_out_queue_consume(queue, pool, queue->bytes);
+}

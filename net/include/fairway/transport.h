@@ -1,0 +1,92 @@
+/*
+ * Byte-stream connections over any transport, named by URL: `tcp://host:port`, `unix:/path`.
+ * Sessions, RPC and the gateway stand on this; most programs want <fairway/session.h> or
+ * <fairway/rpc.h>.
+ */
+#ifndef FAIRWAY_TRANSPORT_H
+#define FAIRWAY_TRANSPORT_H
+
+#include <fairway/loop.h>
+
+FW_BEGIN_DECLS
+
+typedef struct fw_conn fw_conn;
+typedef struct fw_listener fw_listener;
+
+/* What a connection reports, always on its loop. on_closed is the last one; the connection is freed
+ * after it returns. Any may be NULL. */
+typedef struct fw_conn_events {
+    /* A dialled connection is open. */
+    void (*on_open)(fw_conn *conn, void *arg);
+    /* Bytes came; lent until the return. */
+    void (*on_data)(fw_conn *conn, const uint8_t *data, size_t len, void *arg);
+    /* The outgoing queue went from over high_water_bytes to under half of it. */
+    void (*on_drain)(fw_conn *conn, void *arg);
+    /* The connection is over. reason: what fw_conn_close was given, UV_EOF (the peer closed),
+     * FW_EDEADLINE (the dial took too long), or the error of the system. */
+    void (*on_closed)(fw_conn *conn, int reason, void *arg);
+} fw_conn_events;
+
+typedef struct fw_conn_options {
+    uint32_t dial_timeout_ms;  /* 0: 5000 */
+    size_t high_water_bytes;   /* 0: 1 MiB; see on_drain and fw_conn_congested */
+    fw_conn_events events;
+    void *arg; /* given to every event */
+} fw_conn_options;
+
+/* Begins to connect. Then exactly one of on_open or on_closed comes first, never inside the call.
+ * FW_EURL, FW_ESCHEME, UV_ENOMEM. */
+FW_API FW_MUST_CHECK int fw_conn_dial(fw_loop *loop, const char *url,
+                                      const fw_conn_options *options, fw_conn **ret_conn);
+
+/* Queues a copy of the bytes; they leave together with everything else queued in this turn of the
+ * loop, in order. FW_ECLOSED, UV_ENOMEM (nothing was queued). There is no limit here: the caller
+ * looks at fw_conn_queued_bytes or fw_conn_congested and has the policy. */
+FW_API FW_MUST_CHECK int fw_conn_write(fw_conn *conn, const void *data, size_t len);
+/* Room for len bytes at the end of the queue, to be filled before the return to the loop; NULL as
+ * fw_conn_write's errors. */
+FW_API uint8_t *fw_conn_reserve(fw_conn *conn, size_t len);
+
+/* Bytes not yet taken by the kernel. */
+FW_API size_t fw_conn_queued_bytes(const fw_conn *conn);
+/* True from the moment when the queue passed high_water_bytes until on_drain. */
+FW_API bool fw_conn_congested(const fw_conn *conn);
+
+/* Stops and starts the reading: the kernel's window then slows the peer. */
+FW_API void fw_conn_read_stop(fw_conn *conn);
+FW_API void fw_conn_read_start(fw_conn *conn);
+
+/* Ends the connection: nothing more is read, what the kernel takes at once of the queue is sent, the
+ * rest dropped; on_closed(reason) follows. Idempotent (the first reason stands), callable in any event. */
+FW_API void fw_conn_close(fw_conn *conn, int reason);
+
+/* Replaces events and argument, for layers that take a connection over. */
+FW_API void fw_conn_set_events(fw_conn *conn, const fw_conn_events *events, void *arg);
+
+/* "tcp://127.0.0.1:41210" of the other end, "unix:" if it has no name. Lives as long as the connection. */
+FW_API const char *fw_conn_peer(fw_conn *conn);
+FW_API fw_loop *fw_conn_loop(const fw_conn *conn);
+
+typedef struct fw_listener_options {
+    int backlog;             /* 0: 1024 (the kernel caps it at net.core.somaxconn) */
+    size_t high_water_bytes; /* for accepted connections; 0: 1 MiB */
+    /* A connection was accepted. The callee sets its events (fw_conn_set_events) before it returns;
+     * the reading starts after that. */
+    void (*on_accept)(fw_listener *listener, fw_conn *conn, void *arg);
+    void (*on_closed)(fw_listener *listener, void *arg); /* last; may be NULL */
+    void *arg;
+} fw_listener_options;
+
+/* Listens. `tcp://127.0.0.1:0` takes any free port, see fw_listener_url. A stale unix socket (nobody
+ * listens) is replaced. FW_EURL, FW_ESCHEME, UV_EADDRINUSE, UV_EACCES, ... */
+FW_API FW_MUST_CHECK int fw_listener_new(fw_loop *loop, const char *url,
+                                         const fw_listener_options *options,
+                                         fw_listener **ret_listener);
+/* The URL that is listened on, with the real port. Lives as long as the listener. */
+FW_API const char *fw_listener_url(const fw_listener *listener);
+/* Stops listening; accepted connections go on. Idempotent; freed after on_closed. */
+FW_API void fw_listener_close(fw_listener *listener);
+
+FW_END_DECLS
+
+#endif

@@ -1,0 +1,35 @@
+/*
+ * Length framing, sans-IO: bytes in, frames out. Give it what was read (push), take frames until
+ * there is none (next), and do so before the bytes go away. Whole frames are handed out where they
+ * lie; only a partial frame is copied, into memory that grows with what has really come, so that a
+ * length alone costs nothing.
+ *
+ *     while ((rc = fwi_framer_next(f, &frame)) > 0) use(frame);
+ */
+#ifndef FWI_FRAMER_H
+#define FWI_FRAMER_H
+
+#include <fairway/session.h>
+
+typedef struct fwi_framer {
+    fw_framing framing;
+    const uint8_t *input; /* what was pushed and not yet taken */
+    size_t input_len;
+    uint8_t *partial;
+    size_t partial_len, partial_capacity;
+    bool partial_used; /* the partial frame was handed out by the last next */
+} fwi_framer;
+
+#define FWI_MAX_HEADER_BYTES 8
+
+/* Checks the framing and fills in defaults. FW_EOPTION. */
+FWI_API FW_MUST_CHECK int fwi_framer_init(fwi_framer *framer, const fw_framing *framing);
+FWI_API void fwi_framer_fini(fwi_framer *framer);
+FWI_API void fwi_framer_push(fwi_framer *framer, const uint8_t *data, size_t len);
+/* 1: *ret_frame is a frame with its header, valid until the next call; 0: more bytes are needed, and
+ * everything pushed has been kept; FW_EFRAMESIZE, UV_ENOMEM. */
+FWI_API int fwi_framer_next(fwi_framer *framer, fw_slice *ret_frame);
+/* Writes the header of a frame with len bytes of payload. */
+FWI_API void fwi_framing_put_header(const fw_framing *framing, uint8_t *header, uint64_t len);
+
+#endif

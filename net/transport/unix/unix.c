@@ -1,0 +1,136 @@
+/*
+ * unix:/path. A path whose socket nobody listens on any more (its process was killed) is taken over;
+ * one that answers gives UV_EADDRINUSE. The socket is removed when the listener closes.
+ */
+#include "transport/uv_stream.h"
+
+#include <errno.h>
+#include <fairway/error.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+static void peer(fw_conn *conn, char *ret_text, size_t size)
+{
+    fwi_stream_conn *stream = fwi_container_of(conn, fwi_stream_conn, base);
+    char path[sizeof(struct sockaddr_un)];
+    size_t len = sizeof path - 1;
+    if (uv_pipe_getpeername(&stream->uv.pipe, path, &len))
+        len = 0;
+    snprintf(ret_text, size, "unix:%.*s", (int)len, path);
+}
+
+static const fwi_conn_ops unix_ops = {
+    .try_write = fwi_stream_try_write,
+    .write = fwi_stream_write,
+    .read_start = fwi_stream_read_start,
+    .read_stop = fwi_stream_read_stop,
+    .close = fwi_stream_close,
+    .peer = peer,
+};
+
+static int conn_new(fw_loop *loop, fwi_stream_conn **ret_conn)
+{
+    fwi_stream_conn *conn;
+    int err = fwi_stream_conn_new(loop, &unix_ops, &conn);
+    if (err)
+        return err;
+    err = uv_pipe_init(fw_loop_uv(loop), &conn->uv.pipe, 0);
+    if (err) {
+        free(conn);
+        return err;
+    }
+    *ret_conn = conn;
+    return FW_OK;
+}
+
+static int check_url(const fw_url *url)
+{
+    struct sockaddr_un address;
+    return url->host_count == 0 && *url->path && strlen(url->path) < sizeof address.sun_path
+               ? FW_OK
+               : FW_EURL;
+}
+
+static int dial(fw_loop *loop, const fw_url *url, fw_conn **ret_conn)
+{
+    int err = check_url(url);
+    if (err)
+        return err;
+    fwi_stream_conn *conn;
+    err = conn_new(loop, &conn);
+    if (err)
+        return err;
+    uv_pipe_connect(&conn->connect, &conn->uv.pipe, url->path, fwi_stream_on_connect);
+    *ret_conn = &conn->base;
+    return FW_OK;
+}
+
+/* Connecting to a unix socket never waits for the peer, so this does not block the loop. */
+static bool is_stale(const char *path)
+{
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    snprintf(address.sun_path, sizeof address.sun_path, "%s", path);
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (fd < 0)
+        return false;
+    bool stale = connect(fd, (struct sockaddr *)&address, sizeof address) && errno == ECONNREFUSED;
+    close(fd);
+    return stale;
+}
+
+static int bind_and_listen(fwi_stream_listener *listener, const char *path, int backlog)
+{
+    int err = uv_pipe_bind(&listener->uv.pipe, path);
+    if (err == UV_EADDRINUSE && is_stale(path) && !unlink(path))
+        err = uv_pipe_bind(&listener->uv.pipe, path);
+    if (err)
+        return err;
+    listener->unlink_path = strdup(path);
+    size_t size = strlen(path) + sizeof "unix:";
+    listener->base.url = malloc(size);
+    if (!listener->unlink_path || !listener->base.url)
+        return UV_ENOMEM;
+    snprintf(listener->base.url, size, "unix:%s", path);
+    return fwi_stream_listen(listener, backlog);
+}
+
+static void free_failed(uv_handle_t *handle)
+{
+    fwi_stream_listener *listener = fwi_container_of(handle, fwi_stream_listener, uv);
+    if (listener->unlink_path)
+        unlink(listener->unlink_path);
+    free(listener->unlink_path);
+    free(listener->base.url);
+    free(listener);
+}
+
+static int listen_unix(fw_loop *loop, const fw_url *url, int backlog, fw_listener **ret_listener)
+{
+    int err = check_url(url);
+    if (err)
+        return err;
+    fwi_stream_listener *listener = calloc(1, sizeof *listener);
+    if (!listener)
+        return UV_ENOMEM;
+    listener->base.loop = loop;
+    listener->base.ops = &fwi_stream_listener_ops;
+    listener->conn_new = conn_new;
+    err = uv_pipe_init(fw_loop_uv(loop), &listener->uv.pipe, 0);
+    if (err) {
+        free(listener);
+        return err;
+    }
+    err = bind_and_listen(listener, url->path, backlog);
+    if (err) {
+        uv_close(&listener->uv.handle, free_failed);
+        return err;
+    }
+    *ret_listener = &listener->base;
+    return FW_OK;
+}
+
+const fwi_transport fwi_transport_unix = {.scheme = "unix", .dial = dial, .listen = listen_unix};

@@ -1,0 +1,144 @@
+#include "transport/uv_stream.h"
+
+#include <fairway/error.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static fwi_stream_conn *stream_of(fw_conn *conn)
+{
+    return fwi_container_of(conn, fwi_stream_conn, base);
+}
+
+static void on_report(fwi_task *task, void *arg)
+{
+    (void)task;
+    fwi_stream_conn *conn = arg;
+    fwi_conn_failed(&conn->base, conn->early_error);
+}
+
+int fwi_stream_conn_new(fw_loop *loop, const fwi_conn_ops *ops, fwi_stream_conn **ret_conn)
+{
+    fwi_stream_conn *conn = calloc(1, sizeof *conn);
+    if (!conn)
+        return UV_ENOMEM;
+    conn->base.loop = loop;
+    conn->base.ops = ops;
+    conn->report = (fwi_task){.fn = on_report, .arg = conn};
+    *ret_conn = conn;
+    return FW_OK;
+}
+
+void fwi_stream_on_connect(uv_connect_t *request, int status)
+{
+    fwi_stream_conn *conn = fwi_container_of(request, fwi_stream_conn, connect);
+    if (status == UV_ECANCELED)
+        return; /* closed meanwhile */
+    if (status)
+        fwi_conn_failed(&conn->base, status);
+    else
+        fwi_conn_opened(&conn->base);
+}
+
+void fwi_stream_fail_later(fwi_stream_conn *conn, int error)
+{
+    conn->early_error = error;
+    fwi_loop_defer(conn->base.loop, &conn->report);
+}
+
+int fwi_stream_try_write(fw_conn *conn, const uv_buf_t *bufs, unsigned count)
+{
+    return uv_try_write(&stream_of(conn)->uv.stream, bufs, count);
+}
+
+static void on_write(uv_write_t *request, int status)
+{
+    fwi_conn_written(&fwi_container_of(request, fwi_stream_conn, write)->base, status);
+}
+
+int fwi_stream_write(fw_conn *conn, const uv_buf_t *bufs, unsigned count)
+{
+    fwi_stream_conn *stream = stream_of(conn);
+    return uv_write(&stream->write, &stream->uv.stream, bufs, count, on_write);
+}
+
+static void on_alloc(uv_handle_t *handle, size_t suggested, uv_buf_t *buf)
+{
+    (void)suggested;
+    fwi_stream_conn *conn = fwi_container_of(handle, fwi_stream_conn, uv);
+    *buf = uv_buf_init((char *)fwi_loop_scratch(conn->base.loop), FWI_SCRATCH_BYTES);
+}
+
+static void on_read(uv_stream_t *handle, ssize_t n, const uv_buf_t *buf)
+{
+    fwi_stream_conn *conn = fwi_container_of(handle, fwi_stream_conn, uv);
+    if (n > 0)
+        fwi_conn_received(&conn->base, (const uint8_t *)buf->base, (size_t)n);
+    else if (n < 0)
+        fwi_conn_failed(&conn->base, (int)n);
+}
+
+int fwi_stream_read_start(fw_conn *conn)
+{
+    return uv_read_start(&stream_of(conn)->uv.stream, on_alloc, on_read);
+}
+
+void fwi_stream_read_stop(fw_conn *conn)
+{
+    uv_read_stop(&stream_of(conn)->uv.stream);
+}
+
+static void on_conn_closed(uv_handle_t *handle)
+{
+    fwi_stream_conn *conn = fwi_container_of(handle, fwi_stream_conn, uv);
+    fwi_conn_gone(&conn->base);
+}
+
+void fwi_stream_close(fw_conn *conn)
+{
+    fwi_stream_conn *stream = stream_of(conn);
+    fwi_loop_defer_cancel(conn->loop, &stream->report);
+    if (stream->resolve) {
+        stream->resolve->data = NULL; /* the look-up goes on without us */
+        uv_cancel((uv_req_t *)stream->resolve);
+        stream->resolve = NULL;
+    }
+    uv_close(&stream->uv.handle, on_conn_closed);
+}
+
+static void on_connection(uv_stream_t *handle, int status)
+{
+    fwi_stream_listener *listener = fwi_container_of(handle, fwi_stream_listener, uv);
+    if (status)
+        return; /* out of descriptors, or the peer has left: libuv tries again */
+    fwi_stream_conn *conn;
+    if (listener->conn_new(listener->base.loop, &conn))
+        return;
+    int err = uv_accept(handle, &conn->uv.stream);
+    if (err)
+        fw_conn_close(&conn->base, err); /* nobody knows it yet, so nobody is told */
+    else
+        fwi_listener_accepted(&listener->base, &conn->base);
+}
+
+int fwi_stream_listen(fwi_stream_listener *listener, int backlog)
+{
+    return uv_listen(&listener->uv.stream, backlog, on_connection);
+}
+
+static void on_listener_closed(uv_handle_t *handle)
+{
+    fwi_stream_listener *listener = fwi_container_of(handle, fwi_stream_listener, uv);
+    free(listener->unlink_path);
+    fwi_listener_gone(&listener->base);
+}
+
+static void listener_close(fw_listener *base)
+{
+    fwi_stream_listener *listener = fwi_container_of(base, fwi_stream_listener, base);
+    if (listener->unlink_path)
+        unlink(listener->unlink_path);
+    uv_close(&listener->uv.handle, on_listener_closed);
+}
+
+const fwi_listener_ops fwi_stream_listener_ops = {.close = listener_close};

@@ -1,0 +1,47 @@
+/* What tcp and unix share: a connection and a listener on a libuv stream. */
+#ifndef FWI_UV_STREAM_H
+#define FWI_UV_STREAM_H
+
+#include "transport/transport.h"
+
+typedef union fwi_uv_handle {
+    uv_handle_t handle;
+    uv_stream_t stream;
+    uv_tcp_t tcp;
+    uv_pipe_t pipe;
+} fwi_uv_handle;
+
+typedef struct fwi_stream_conn {
+    fw_conn base;
+    fwi_uv_handle uv;
+    uv_connect_t connect;
+    uv_write_t write;
+    uv_getaddrinfo_t *resolve; /* tcp, while a name is being looked up */
+    int early_error;           /* found while dialling, reported in a later turn */
+    fwi_task report;
+} fwi_stream_conn;
+
+typedef struct fwi_stream_listener fwi_stream_listener;
+struct fwi_stream_listener {
+    fw_listener base;
+    fwi_uv_handle uv;
+    /* Makes a connection with an initialised handle for the next accept. */
+    int (*conn_new)(fw_loop *loop, fwi_stream_conn **ret_conn);
+    char *unlink_path; /* unix: removed when the listener closes */
+};
+
+/* Allocates a connection with the given operations; its handle is to be initialised by the caller. */
+int fwi_stream_conn_new(fw_loop *loop, const fwi_conn_ops *ops, fwi_stream_conn **ret_conn);
+void fwi_stream_on_connect(uv_connect_t *request, int status);
+/* Lets a dial fail in a later turn, as the contract wants it. */
+void fwi_stream_fail_later(fwi_stream_conn *conn, int error);
+int fwi_stream_listen(fwi_stream_listener *listener, int backlog);
+
+int fwi_stream_try_write(fw_conn *conn, const uv_buf_t *bufs, unsigned count);
+int fwi_stream_write(fw_conn *conn, const uv_buf_t *bufs, unsigned count);
+int fwi_stream_read_start(fw_conn *conn);
+void fwi_stream_read_stop(fw_conn *conn);
+void fwi_stream_close(fw_conn *conn);
+extern const fwi_listener_ops fwi_stream_listener_ops;
+
+#endif

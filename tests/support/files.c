@@ -1,0 +1,99 @@
+#include "fwt.h"
+
+#include <ftw.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static char made_dir[256];
+static pid_t made_by;
+
+static int remove_one(const char *path, const struct stat *info, int type, struct FTW *ftw)
+{
+    (void)info;
+    (void)type;
+    (void)ftw;
+    return remove(path);
+}
+
+static void remove_dir(void)
+{
+    if (made_by == getpid())
+        nftw(made_dir, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+}
+
+const char *fwt_tmpdir(void)
+{
+    if (!*made_dir) {
+        const char *base = getenv("TMPDIR");
+        if (!base)
+            base = access("/dev/shm", W_OK) ? "/tmp" : "/dev/shm";
+        snprintf(made_dir, sizeof made_dir, "%s/fwt-XXXXXX", base);
+        if (!mkdtemp(made_dir)) {
+            perror("mkdtemp");
+            exit(2);
+        }
+        made_by = getpid();
+        atexit(remove_dir);
+    }
+    static char path[300];
+    static unsigned count;
+    snprintf(path, sizeof path, "%s/%d.%u", made_dir, (int)getpid(), count++);
+    if (mkdir(path, 0700)) {
+        perror("mkdir");
+        exit(2);
+    }
+    return path;
+}
+
+const char *fwt_source_path(const char *relative)
+{
+    static char path[1024];
+    snprintf(path, sizeof path, "%s/%s", FWT_SOURCE_DIR, relative);
+    return path;
+}
+
+char *fwt_read_file(const char *path)
+{
+    FILE *file = fopen(path, "rb");
+    ck_assert_msg(file != NULL, "cannot open %s", path);
+    size_t len = 0, capacity = 4096;
+    char *text = malloc(capacity);
+    for (size_t n; (n = fread(text + len, 1, capacity - len - 1, file)) > 0;) {
+        len += n;
+        if (capacity - len < 2)
+            text = realloc(text, capacity *= 2);
+    }
+    text[len] = 0;
+    fclose(file);
+    return text;
+}
+
+uint8_t *fwt_unhex(const char *hex, size_t *ret_len)
+{
+    size_t len = strlen(hex) / 2;
+    uint8_t *bytes = malloc(len ? len : 1);
+    for (size_t i = 0; i < len; i++) {
+        unsigned value;
+        ck_assert_int_eq(sscanf(hex + 2 * i, "%2x", &value), 1);
+        bytes[i] = (uint8_t)value;
+    }
+    *ret_len = len;
+    return bytes;
+}
+
+void fwt_assert_bytes(const void *got, size_t got_len, const void *wanted, size_t wanted_len,
+                      const char *what)
+{
+    if (got_len == wanted_len && (!got_len || !memcmp(got, wanted, got_len)))
+        return;
+    fprintf(stderr, "%s\n  wanted ", what);
+    for (size_t i = 0; i < wanted_len; i++)
+        fprintf(stderr, "%02x", ((const uint8_t *)wanted)[i]);
+    fprintf(stderr, "\n  got    ");
+    for (size_t i = 0; i < got_len; i++)
+        fprintf(stderr, "%02x", ((const uint8_t *)got)[i]);
+    fprintf(stderr, "\n");
+    ck_abort_msg("%s: bytes differ", what);
+}

@@ -1,0 +1,93 @@
+/*
+ * What the tests share: a checked loop fixture that fails the test which leaves something on its
+ * loop, waiting with a deadline, child processes, real servers, and golden vectors.
+ */
+#ifndef FWT_H
+#define FWT_H
+
+#include <check.h>
+#include <fairway/error.h>
+#include <fairway/loop.h>
+#include <stdbool.h>
+#include <sys/types.h>
+
+/* ---- the loop of the running test ---- */
+extern fw_loop *fwt_loop;
+void fwt_loop_setup(void);
+void fwt_loop_teardown(void); /* fails if an object still lives on the loop */
+
+/* Runs the loop until *flag is true; fails the test after timeout_ms. */
+#define fwt_run_until(flag, timeout_ms) fwt_run_until_at((flag), (timeout_ms), __FILE__, __LINE__)
+void fwt_run_until_at(const volatile bool *flag, unsigned timeout_ms, const char *file, int line);
+/* Runs the loop until *count reaches a number. */
+#define fwt_run_count(count, wanted, timeout_ms)                                                   \
+    fwt_run_count_at((count), (wanted), (timeout_ms), __FILE__, __LINE__)
+void fwt_run_count_at(const volatile size_t *count, size_t wanted, unsigned timeout_ms,
+                      const char *file, int line);
+/* Runs the loop for a time: only to see that something does NOT happen. */
+void fwt_run_for(unsigned ms);
+
+#define FWT_OK(expr)                                                                               \
+    do {                                                                                           \
+        int fwt_rc_ = (expr);                                                                      \
+        ck_assert_msg(fwt_rc_ == 0, "%s: %s", #expr, fw_strerror(fwt_rc_));                        \
+    } while (0)
+#define FWT_ERR(expr, code)                                                                        \
+    do {                                                                                           \
+        int fwt_rc_ = (expr);                                                                      \
+        ck_assert_msg(fwt_rc_ == (code), "%s: wanted %s, got %s", #expr, fw_error_name(code),      \
+                      fw_error_name(fwt_rc_));                                                     \
+    } while (0)
+
+/* Runs a suite and ends the program: main() { return fwt_main(suite); } */
+int fwt_main(Suite *suite);
+/* A case with the loop fixture and a timeout. */
+TCase *fwt_tcase(Suite *suite, const char *name, double timeout_s);
+
+/* ---- files ---- */
+/* A new empty directory below $TMPDIR (or /dev/shm, /tmp), removed when the test program ends. */
+const char *fwt_tmpdir(void);
+/* Path of a file below tests/, as "vectors/walle/packets.json". Static storage. */
+const char *fwt_source_path(const char *relative);
+
+/* ---- child processes ---- */
+typedef struct fwt_proc fwt_proc;
+/* Starts argv[0] (NULL-terminated argv) with stdout and stderr read by us. It dies with the test program. */
+fwt_proc *fwt_proc_start(const char *const *argv);
+pid_t fwt_proc_pid(const fwt_proc *proc);
+void fwt_proc_signal(fwt_proc *proc, int sig);
+/* Waits until a line of its output (stdout and stderr together) contains text, and returns that
+ * line, valid until the next call; fails the test after timeout_ms. Lines before it are passed over. */
+const char *fwt_proc_expect(fwt_proc *proc, const char *text, unsigned timeout_ms);
+/* True if everything that it has printed so far contains text. */
+bool fwt_proc_printed(fwt_proc *proc, const char *text);
+/* Waits for its end: exit code, or 128 + signal. Fails the test after timeout_ms. */
+int fwt_proc_wait(fwt_proc *proc, unsigned timeout_ms);
+/* SIGKILL if it still runs, and frees. */
+void fwt_proc_end(fwt_proc *proc);
+/* Runs to the end: returns the exit code; *ret_out and *ret_err (optional) get the outputs, to be freed. */
+int fwt_run(const char *const *argv, const char *input, char **ret_out, char **ret_err,
+            unsigned timeout_ms);
+
+/* ---- servers ---- */
+int fwt_free_port(void);
+/* A real etcd on free ports with temporary data. Fails the test program if there is none. */
+typedef struct fwt_etcd {
+    fwt_proc *proc;
+    int port, peer_port;
+    char data_dir[256];
+} fwt_etcd;
+void fwt_etcd_start(fwt_etcd *etcd);
+void fwt_etcd_restart(fwt_etcd *etcd); /* on the same data, after fwt_etcd_kill */
+void fwt_etcd_kill(fwt_etcd *etcd);    /* SIGKILL */
+
+/* ---- bytes ---- */
+/* Decodes hex into memory to be freed. */
+uint8_t *fwt_unhex(const char *hex, size_t *ret_len);
+/* Fails the test if the bytes differ, showing both as hex. */
+void fwt_assert_bytes(const void *got, size_t got_len, const void *wanted, size_t wanted_len,
+                      const char *what);
+/* A whole file, NUL-terminated, to be freed. Fails the test if it cannot be read. */
+char *fwt_read_file(const char *path);
+
+#endif
