@@ -1,0 +1,87 @@
+/*
+ * The gateway: clients and servers each hold one physical connection to it, and over these any
+ * number of virtual connections is carried. A client dials a server by the id under which that
+ * server has registered, a server dials a client by the id that the gateway gave to it. Speaks the
+ * protocol of fastway and uniway; see net/gateway/README.md for the wire and for what differs on
+ * purpose.
+ *
+ * All functions: on the loop's thread.
+ */
+#ifndef FAIRWAY_GATEWAY_H
+#define FAIRWAY_GATEWAY_H
+
+#include <fairway/loop.h>
+
+FW_BEGIN_DECLS
+
+typedef struct fw_gateway fw_gateway;
+
+/* Fill it with fw_gateway_options_init first: in some fields zero has a meaning of its own. Strings
+ * are copied. */
+typedef struct fw_gateway_options {
+    const char *client_url; /* where clients come in, "tcp://0.0.0.0:0"; required */
+    const char *server_url; /* where servers come in; required */
+    const char *auth_key;   /* the servers' shared secret; NULL: empty */
+    int backlog;            /* of both listeners; 0: 1024 */
+
+    uint32_t max_packet_bytes; /* largest value of a frame's length field, at least 4; 0: 524288 */
+    uint32_t client_max_conn;  /* virtual connections of a client beyond which its dials are
+                                * refused; initially 16; 0: no limit */
+    uint32_t client_idle_timeout_ms; /* a client that sends no frame for so long is closed;
+                                      * initially 30000; 0: never */
+    uint32_t server_idle_timeout_ms; /* the same for servers; initially 30000; 0: never */
+    uint32_t handshake_timeout_ms;   /* for a server to answer the challenge; 0: 5000 */
+
+    size_t max_clients;                 /* physical connections; 0: 100,000 */
+    size_t max_servers;                 /* authenticated; 0: 10,000 */
+    size_t max_unauthenticated_servers; /* answers awaited at one time; 0: 256 */
+
+    /* Outgoing bytes that may wait for one physical connection. A data frame that would go beyond
+     * costs its virtual connection, not the physical one. Raised to one largest frame if lower. */
+    size_t client_queue_bytes; /* 0: 4 MiB */
+    size_t server_queue_bytes; /* 0: 64 MiB */
+} fw_gateway_options;
+
+FW_API void fw_gateway_options_init(fw_gateway_options *options);
+
+/* Listens on both URLs and serves. FW_EOPTION (a URL is missing, max_packet_bytes under 4),
+ * UV_ENOMEM, and the errors of fw_listener_new. */
+FW_API FW_MUST_CHECK int fw_gateway_new(fw_loop *loop, const fw_gateway_options *options,
+                                        fw_gateway **ret_gateway);
+
+/* The URLs that are listened on, with the real ports. Live as long as the gateway. */
+FW_API const char *fw_gateway_client_url(const fw_gateway *gateway);
+FW_API const char *fw_gateway_server_url(const fw_gateway *gateway);
+
+typedef struct fw_gateway_stats {
+    /* Now. */
+    uint64_t clients;
+    uint64_t servers; /* authenticated */
+    uint64_t unauthenticated_servers;
+    uint64_t vconns;
+    /* Since the start. */
+    uint64_t clients_total, servers_total, vconns_total;
+    uint64_t refused_connections; /* over a max_ limit */
+    uint64_t refused_dials;
+    uint64_t frames_from_clients, frames_from_servers; /* data forwarded */
+    uint64_t bytes_from_clients, bytes_from_servers;   /* of these, headers included */
+    uint64_t pings;
+    uint64_t unknown_vconns;  /* data frames for an id that is not open; answered with Close */
+    uint64_t foreign_closes;  /* Close of somebody else's virtual connection; ignored */
+    uint64_t slow_vconns;     /* closed because the destination's queue was full */
+    uint64_t slow_closed;     /* physical connections closed because not even commands fit */
+    uint64_t idle_closed;     /* physical connections */
+    uint64_t protocol_errors; /* physical connections closed for what they sent */
+    uint64_t auth_failures;   /* wrong answers; late ones are handshake_timeouts */
+    uint64_t handshake_timeouts;
+} fw_gateway_stats;
+
+FW_API void fw_gateway_stats_get(const fw_gateway *gateway, fw_gateway_stats *ret_stats);
+
+/* Stops listening and closes every connection. on_closed (may be NULL) runs last, after this call
+ * has returned; the gateway is freed with it. Idempotent: the first call's on_closed is the one. */
+FW_API void fw_gateway_close(fw_gateway *gateway, void (*on_closed)(void *arg), void *arg);
+
+FW_END_DECLS
+
+#endif
