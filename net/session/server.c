@@ -115,6 +115,7 @@ int fw_server_new(fw_loop *loop, const char *url, const fw_server_options *optio
     }
     server->url = strdup(fw_listener_url(server->listener));
     if (!server->url) {
+        server->options.on_closed = NULL; /* the caller is told by the return value */
         fw_server_close(server);
         return UV_ENOMEM;
     }

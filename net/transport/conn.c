@@ -270,7 +270,7 @@ void fw_conn_set_events(fw_conn *conn, const fw_conn_events *events, void *arg)
 
 const char *fw_conn_peer(fw_conn *conn)
 {
-    if (!conn->peer_text) {
+    if (!conn->peer_text && conn->state == FWI_CONN_OPEN) {
         char text[300] = "";
         conn->ops->peer(conn, text, sizeof text);
         conn->peer_text = strdup(text);

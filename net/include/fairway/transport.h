@@ -63,7 +63,8 @@ FW_API void fw_conn_close(fw_conn *conn, int reason);
 /* Replaces events and argument, for layers that take a connection over. */
 FW_API void fw_conn_set_events(fw_conn *conn, const fw_conn_events *events, void *arg);
 
-/* "tcp://127.0.0.1:41210" of the other end, "unix:" if it has no name. Lives as long as the connection. */
+/* "tcp://127.0.0.1:41210" of the other end, "unix:" if it has no name; "" if it was not asked for while
+ * the connection was open. Lives as long as the connection. */
 FW_API const char *fw_conn_peer(fw_conn *conn);
 FW_API fw_loop *fw_conn_loop(const fw_conn *conn);
 

@@ -1,0 +1,13 @@
+/* Names of services and instances, and where they stand in the store. */
+#ifndef FWI_DISCOVERY_KEYS_H
+#define FWI_DISCOVERY_KEYS_H
+
+#include <fairway/base.h>
+
+#define FWI_SERVICES_PREFIX "services"
+#define FWI_MAX_NAME_BYTES  128
+
+/* Letters, digits, '.', '_' and '-', 1 to 128 bytes. */
+FWI_API bool fwi_name_valid(const char *name);
+
+#endif
