@@ -1,0 +1,99 @@
+/*
+ * The gateway's inner side, shared by its parts:
+ *
+ *     gateway.c  the object: options, listeners, statistics, closing
+ *     peer.c     one physical connection: authentication, frames in, idleness, its end
+ *     switch.c   virtual connections: dialling, forwarding, closing
+ *
+ * Everything lives on one loop. A peer is freed only when its fw_conn reports on_closed, which
+ * never happens inside a call; so any peer may be ended at any point, and what it leaves (virtual
+ * connections, its id) is cleared up in that one place.
+ */
+#ifndef FWI_GATEWAY_ENGINE_H
+#define FWI_GATEWAY_ENGINE_H
+
+#include <fairway/gateway.h>
+#include <fairway/transport.h>
+
+#include "base/id_table.h"
+#include "base/list.h"
+#include "base/loop.h"
+#include "gateway/codec.h"
+#include "gateway/id_map.h"
+
+/* Commands may go beyond the queue's bound by this much; a peer that has not even room for them is
+ * closed. */
+#define FWI_GW_COMMAND_RESERVE_BYTES (256 * 1024)
+
+typedef enum fwi_gw_side { FWI_GW_CLIENT, FWI_GW_SERVER } fwi_gw_side;
+
+/* What awaits a server's answer to its challenge; gone when it is authenticated. */
+typedef struct fwi_gw_handshake {
+    uint8_t challenge[FWI_GW_CHALLENGE_BYTES];
+    uint8_t answer[FWI_GW_ANSWER_BYTES];
+    size_t answer_len;
+} fwi_gw_handshake;
+
+typedef struct fwi_gw_peer fwi_gw_peer;
+struct fwi_gw_peer {
+    fw_gateway *gateway;
+    fw_conn *conn;
+    fwi_list node;     /* in gateway->peers */
+    fwi_list vconns;   /* of fwi_gw_vconn.node[side] */
+    fwi_timer timer;   /* handshake, then idleness */
+    uint64_t heard_ms; /* when the last whole frame came */
+    fwi_gw_handshake *handshake;
+    fwi_gw_peer *shadowed; /* servers: who had our id before us and is still connected */
+    fwi_gw_peer *shadow;   /* servers: who took our id over */
+    size_t queue_bytes;    /* bound of the outgoing queue */
+    fwi_framer framer;
+    uint32_t id;
+    uint32_t vconn_count;
+    uint8_t side;    /* fwi_gw_side */
+    bool registered; /* has an id, and can be dialled */
+    bool ended;      /* closing */
+};
+
+typedef struct fwi_gw_vconn {
+    uint32_t id;
+    fwi_gw_peer *end[2]; /* by side */
+    fwi_list node[2];    /* in end[side]->vconns */
+} fwi_gw_vconn;
+
+struct fw_gateway {
+    fw_loop *loop;
+    fw_gateway_options options;
+    char *auth_key;
+    char *url[2];
+    fw_listener *listener[2]; /* NULL: gone */
+    fwi_list peers;
+    size_t peer_count;
+    fwi_id_table clients; /* of fwi_gw_peer */
+    fwi_id_map servers;   /* of fwi_gw_peer, the newest of each id */
+    fwi_id_table vconns;  /* of fwi_gw_vconn */
+    fw_gateway_stats stats;
+    bool closing;
+    void (*on_closed)(void *arg);
+    void *on_closed_arg;
+};
+
+/* ---- gateway.c ---- */
+/* Frees the gateway if it is closing and nothing of it is left. */
+void fwi_gateway_finish_if_empty(fw_gateway *gateway);
+
+/* ---- peer.c ---- */
+/* Takes an accepted connection over, or closes it. */
+void fwi_gw_peer_accept(fw_gateway *gateway, fw_conn *conn, fwi_gw_side side);
+/* Ends it: nothing more is read from it; on_closed does the rest in a later turn. The first reason
+ * stands. */
+void fwi_gw_peer_end(fwi_gw_peer *peer, int reason);
+/* Queues a command. Ends the peer if there is no room. */
+void fwi_gw_peer_command(fwi_gw_peer *peer, fwi_gw_type type, uint32_t conn_id, uint32_t remote_id);
+
+/* ---- switch.c ---- */
+/* One whole frame of an authenticated peer. May end any peer, this one included. */
+void fwi_gw_switch_frame(fwi_gw_peer *from, const uint8_t *frame, size_t len);
+/* Closes all virtual connections of a peer that has ended, telling the other sides. */
+void fwi_gw_switch_forget(fwi_gw_peer *peer);
+
+#endif

@@ -1,0 +1,318 @@
+/*
+ * One physical connection of the gateway.
+ *
+ *     client:  accepted -------------------------------> registered --> ended --> gone
+ *     server:  accepted --> handshake --right answer--> registered --> ended --> gone
+ *                               \______wrong, late______________________/
+ *
+ * ended is set, and the connection is closing, when we want it away; a connection that goes by
+ * itself (EOF, errors) goes straight to gone. gone is on_conn_closed: there the id is given back,
+ * the virtual connections are closed, the reason is logged, and the peer is freed.
+ */
+#include "gateway/engine.h"
+
+#include <fairway/error.h>
+#include <openssl/crypto.h>
+#include <stdlib.h>
+#include <string.h>
+#include <uv.h>
+
+#include "base/log.h"
+#include "base/random.h"
+
+static const char *side_name(uint8_t side)
+{
+    return side == FWI_GW_CLIENT ? "client" : "server";
+}
+
+void fwi_gw_peer_end(fwi_gw_peer *peer, int reason)
+{
+    if (peer->ended)
+        return;
+    peer->ended = true;
+    fw_conn_close(peer->conn, reason);
+}
+
+void fwi_gw_peer_command(fwi_gw_peer *peer, fwi_gw_type type, uint32_t conn_id, uint32_t remote_id)
+{
+    if (peer->ended)
+        return;
+    size_t len = fwi_gw_command_bytes(type);
+    if (fw_conn_queued_bytes(peer->conn) + len > peer->queue_bytes + FWI_GW_COMMAND_RESERVE_BYTES) {
+        fwi_gw_peer_end(peer, FW_ESLOW);
+        return;
+    }
+    uint8_t *room = fw_conn_reserve(peer->conn, len);
+    if (room)
+        fwi_gw_command_encode(
+            &(fwi_gw_command){.type = type, .conn_id = conn_id, .remote_id = remote_id}, room);
+    else
+        fwi_gw_peer_end(peer, UV_ENOMEM);
+}
+
+/* ---- ids ---- */
+
+static int register_client(fwi_gw_peer *peer)
+{
+    uint64_t id;
+    int err = fwi_id_table_add(&peer->gateway->clients, peer, &id);
+    if (err)
+        return err;
+    peer->id = (uint32_t)id;
+    peer->registered = true;
+    peer->gateway->stats.clients++;
+    peer->gateway->stats.clients_total++;
+    return FW_OK;
+}
+
+/* The newest connection has the id; who had it before goes on, and gets it back if this one goes.
+ */
+static int register_server(fwi_gw_peer *peer, uint32_t id)
+{
+    fw_gateway *gateway = peer->gateway;
+    fwi_gw_peer *before = fwi_id_map_get(&gateway->servers, id);
+    int err = fwi_id_map_put(&gateway->servers, id, peer);
+    if (err)
+        return err;
+    peer->id = id;
+    peer->registered = true;
+    peer->shadowed = before;
+    if (before) {
+        before->shadow = peer;
+        fwi_log(FW_LOG_WARN, "gateway", "server id taken over", FWI_NUMBER("id", id),
+                FWI_TEXT("from", fw_conn_peer(before->conn)),
+                FWI_TEXT("by", fw_conn_peer(peer->conn)));
+    }
+    gateway->stats.servers++;
+    gateway->stats.servers_total++;
+    return FW_OK;
+}
+
+static void unregister(fwi_gw_peer *peer)
+{
+    fw_gateway *gateway = peer->gateway;
+    if (peer->handshake)
+        gateway->stats.unauthenticated_servers--;
+    if (!peer->registered)
+        return;
+    peer->registered = false;
+    if (peer->side == FWI_GW_CLIENT) {
+        fwi_id_table_remove(&gateway->clients, peer->id);
+        gateway->stats.clients--;
+        return;
+    }
+    gateway->stats.servers--;
+    if (peer->shadowed)
+        peer->shadowed->shadow = peer->shadow;
+    if (peer->shadow)
+        peer->shadow->shadowed = peer->shadowed;
+    else if (!peer->shadowed || fwi_id_map_put(&gateway->servers, peer->id, peer->shadowed))
+        fwi_id_map_remove(&gateway->servers, peer->id); /* replacing never fails */
+}
+
+/* ---- time ---- */
+
+static uint32_t idle_timeout(const fwi_gw_peer *peer)
+{
+    const fw_gateway_options *options = &peer->gateway->options;
+    return peer->side == FWI_GW_CLIENT ? options->client_idle_timeout_ms
+                                       : options->server_idle_timeout_ms;
+}
+
+/* Frames only note when they came; here it is seen whether that was long enough ago, and if not,
+ * the timer is set for when it would be. */
+static void on_timer(fwi_timer *timer, void *arg)
+{
+    (void)timer;
+    fwi_gw_peer *peer = arg;
+    fw_gateway *gateway = peer->gateway;
+    if (peer->handshake) {
+        gateway->stats.handshake_timeouts++;
+        fwi_gw_peer_end(peer, FW_EDEADLINE);
+        return;
+    }
+    uint64_t silent = fw_loop_now_ms(gateway->loop) - peer->heard_ms, limit = idle_timeout(peer);
+    if (silent < limit) {
+        fwi_loop_timer_start(gateway->loop, &peer->timer, limit - silent);
+        return;
+    }
+    gateway->stats.idle_closed++;
+    fwi_gw_peer_end(peer, FW_EIDLE);
+}
+
+static void watch_idleness(fwi_gw_peer *peer)
+{
+    peer->heard_ms = fw_loop_now_ms(peer->gateway->loop);
+    fwi_loop_timer_stop(peer->gateway->loop, &peer->timer);
+    if (idle_timeout(peer))
+        fwi_loop_timer_start(peer->gateway->loop, &peer->timer, idle_timeout(peer));
+}
+
+/* ---- authentication of servers ---- */
+
+static int begin_handshake(fwi_gw_peer *peer)
+{
+    fwi_gw_handshake *handshake = calloc(1, sizeof *handshake);
+    if (!handshake)
+        return UV_ENOMEM;
+    int err = fwi_random_secret(handshake->challenge, sizeof handshake->challenge);
+    if (!err)
+        err = fw_conn_write(peer->conn, handshake->challenge, sizeof handshake->challenge);
+    if (err) {
+        free(handshake);
+        return err;
+    }
+    peer->handshake = handshake;
+    peer->gateway->stats.unauthenticated_servers++;
+    fwi_loop_timer_start(peer->gateway->loop, &peer->timer,
+                         peer->gateway->options.handshake_timeout_ms);
+    return FW_OK;
+}
+
+static int check_answer(fwi_gw_peer *peer)
+{
+    fw_gateway *gateway = peer->gateway;
+    uint8_t wanted[FWI_GW_DIGEST_BYTES];
+    int err = fwi_gw_digest(peer->handshake->challenge, gateway->auth_key, wanted);
+    if (err)
+        return err;
+    if (CRYPTO_memcmp(wanted, peer->handshake->answer, sizeof wanted)) {
+        gateway->stats.auth_failures++;
+        return FW_EAUTH;
+    }
+    if (gateway->stats.servers >= gateway->options.max_servers) {
+        gateway->stats.refused_connections++;
+        return FW_ELIMIT;
+    }
+    return register_server(peer, fwi_get_u32le(peer->handshake->answer + FWI_GW_DIGEST_BYTES));
+}
+
+/* Takes the answer, or what has come of it, from the front of the bytes; returns how much that was.
+ */
+static size_t take_answer(fwi_gw_peer *peer, const uint8_t *data, size_t len)
+{
+    fwi_gw_handshake *handshake = peer->handshake;
+    size_t n = FWI_GW_ANSWER_BYTES - handshake->answer_len;
+    if (n > len)
+        n = len;
+    memcpy(handshake->answer + handshake->answer_len, data, n);
+    handshake->answer_len += n;
+    if (handshake->answer_len < FWI_GW_ANSWER_BYTES)
+        return n;
+    int err = check_answer(peer);
+    if (err) {
+        fwi_gw_peer_end(peer, err);
+        return n;
+    }
+    free(handshake);
+    peer->handshake = NULL;
+    peer->gateway->stats.unauthenticated_servers--;
+    watch_idleness(peer);
+    fwi_log(FW_LOG_INFO, "gateway", "server registered", FWI_TEXT("peer", fw_conn_peer(peer->conn)),
+            FWI_NUMBER("id", peer->id));
+    return n;
+}
+
+/* ---- the connection's events ---- */
+
+static void on_data(fw_conn *conn, const uint8_t *data, size_t len, void *arg)
+{
+    (void)conn;
+    fwi_gw_peer *peer = arg;
+    if (peer->handshake) {
+        size_t n = take_answer(peer, data, len);
+        data += n;
+        len -= n;
+        if (peer->handshake || !len)
+            return;
+    }
+    fwi_framer_push(&peer->framer, data, len);
+    fw_slice frame;
+    int rc = 0;
+    bool heard = false;
+    while (!peer->ended && (rc = fwi_framer_next(&peer->framer, &frame)) > 0) {
+        heard = true;
+        fwi_gw_switch_frame(peer, frame.data, frame.len);
+    }
+    if (rc < 0)
+        fwi_gw_peer_end(peer, rc);
+    if (heard)
+        peer->heard_ms = fw_loop_now_ms(peer->gateway->loop);
+}
+
+/* A peer that hangs up is everyday life, one that we throw out is not. */
+static void log_end(const fwi_gw_peer *peer, int reason)
+{
+    bool everyday = reason == UV_EOF || reason == UV_ECONNRESET || reason == FW_ECANCELED;
+    fwi_log(everyday ? (peer->side == FWI_GW_CLIENT ? FW_LOG_DEBUG : FW_LOG_INFO) : FW_LOG_WARN,
+            "gateway", "connection closed", FWI_TEXT("peer", fw_conn_peer(peer->conn)),
+            FWI_TEXT("side", side_name(peer->side)), FWI_NUMBER("id", peer->id),
+            FWI_TEXT("reason", fw_strerror(reason)), FWI_NUMBER("vconns", peer->vconn_count));
+}
+
+static void on_conn_closed(fw_conn *conn, int reason, void *arg)
+{
+    (void)conn;
+    fwi_gw_peer *peer = arg;
+    fw_gateway *gateway = peer->gateway;
+    peer->ended = true;
+    if (reason == FW_EPROTOCOL || reason == FW_EFRAMESIZE)
+        gateway->stats.protocol_errors++;
+    if (reason == FW_ESLOW)
+        gateway->stats.slow_closed++;
+    log_end(peer, reason);
+    unregister(peer);
+    fwi_gw_switch_forget(peer);
+    fwi_loop_timer_stop(gateway->loop, &peer->timer);
+    fwi_list_remove(&peer->node);
+    gateway->peer_count--;
+    fwi_framer_fini(&peer->framer);
+    free(peer->handshake);
+    free(peer);
+    fwi_gateway_finish_if_empty(gateway);
+}
+
+static const fw_conn_events conn_events = {.on_data = on_data, .on_closed = on_conn_closed};
+
+static bool is_full(const fw_gateway *gateway, fwi_gw_side side)
+{
+    const fw_gateway_options *options = &gateway->options;
+    return side == FWI_GW_CLIENT
+               ? gateway->stats.clients >= options->max_clients
+               : gateway->stats.unauthenticated_servers >= options->max_unauthenticated_servers;
+}
+
+static void refuse(fw_gateway *gateway, fw_conn *conn, fwi_gw_side side, int reason)
+{
+    gateway->stats.refused_connections++;
+    fwi_log(FW_LOG_WARN, "gateway", "connection refused", FWI_TEXT("peer", fw_conn_peer(conn)),
+            FWI_TEXT("side", side_name(side)), FWI_TEXT("reason", fw_strerror(reason)));
+    fw_conn_close(conn, reason);
+}
+
+void fwi_gw_peer_accept(fw_gateway *gateway, fw_conn *conn, fwi_gw_side side)
+{
+    const fw_gateway_options *options = &gateway->options;
+    fwi_gw_peer *peer = is_full(gateway, side) ? NULL : calloc(1, sizeof *peer);
+    if (!peer) {
+        refuse(gateway, conn, side, is_full(gateway, side) ? FW_ELIMIT : UV_ENOMEM);
+        return;
+    }
+    peer->gateway = gateway;
+    peer->conn = conn;
+    peer->side = side;
+    peer->timer = (fwi_timer){.fn = on_timer, .arg = peer};
+    peer->queue_bytes =
+        side == FWI_GW_CLIENT ? options->client_queue_bytes : options->server_queue_bytes;
+    fwi_list_init(&peer->vconns);
+    fwi_list_push_back(&gateway->peers, &peer->node);
+    gateway->peer_count++;
+    fw_conn_set_events(conn, &conn_events, peer);
+    int err = fwi_gw_framer_init(&peer->framer, options->max_packet_bytes);
+    if (!err)
+        err = side == FWI_GW_CLIENT ? register_client(peer) : begin_handshake(peer);
+    if (err)
+        fwi_gw_peer_end(peer, err);
+    else if (side == FWI_GW_CLIENT)
+        watch_idleness(peer);
+}
