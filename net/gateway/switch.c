@@ -13,6 +13,7 @@
 #include <fairway/error.h>
 #include <stdlib.h>
 #include <string.h>
+#include <uv.h>
 
 #include "base/log.h"
 
