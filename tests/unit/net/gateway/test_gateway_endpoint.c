@@ -1,0 +1,5 @@
+#include "raw_peer.h"
+int main(void)
+{
+    return 0;
+}
