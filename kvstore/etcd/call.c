@@ -1,0 +1,243 @@
+/*
+ * One gRPC call.
+ *
+ * A unary call is one batch; but one that asks for proof is two: the headers alone, and all the
+ * rest. If the first of these fails, the headers were never written to a connection, so the request
+ * may be made elsewhere; gRPC gives no other proof of it (a batch with the message may fail after
+ * its bytes have left). It costs a write more, so only requests that must not be done twice pay for
+ * it. The tag of the headers is quiet: it does not wake the loop by itself.
+ *
+ * A stream is a batch for the status, and one for each message; the first carries the request, too.
+ *
+ * RECV_INITIAL_METADATA is never left out: without it RECV_MESSAGE does not complete, whatever
+ * deadline the call has.
+ */
+#include "etcd.h"
+
+#include <grpc/byte_buffer.h>
+#include <grpc/byte_buffer_reader.h>
+#include <grpc/support/alloc.h>
+#include <stdlib.h>
+
+#define MAX_OPS 6
+
+struct fwi_etcd_call {
+    fwi_etcd_client *client;
+    fwi_etcd_call_handler handler;
+    grpc_call *grpc;
+    fwi_etcd_tag headers, reply, status;
+    unsigned in_flight;
+    bool dropped;
+    grpc_metadata hasleader;
+    grpc_metadata_array initial, trailing;
+    grpc_status_code code;
+    grpc_slice text;
+    grpc_byte_buffer *message;
+};
+
+grpc_slice fwi_etcd_pack(const ProtobufCMessage *message)
+{
+    size_t len = protobuf_c_message_get_packed_size(message);
+    grpc_slice slice = grpc_slice_malloc(len);
+    protobuf_c_message_pack(message, GRPC_SLICE_START_PTR(slice));
+    return slice;
+}
+
+/* The received message as one piece, to be unreferenced; it lives at least as long as
+ * call->message. */
+static grpc_slice whole_message(grpc_byte_buffer *buffer)
+{
+    grpc_byte_buffer_reader reader;
+    if (!buffer || !grpc_byte_buffer_reader_init(&reader, buffer))
+        return grpc_empty_slice();
+    grpc_slice slice;
+    const grpc_slice_buffer *slices = &reader.buffer_out->data.raw.slice_buffer;
+    if (slices->count == 1)
+        slice = grpc_slice_ref(slices->slices[0]);
+    else
+        slice = grpc_byte_buffer_reader_readall(&reader);
+    grpc_byte_buffer_reader_destroy(&reader);
+    return slice;
+}
+
+static void drop_message(fwi_etcd_call *call)
+{
+    if (call->message)
+        grpc_byte_buffer_destroy(call->message);
+    call->message = NULL;
+}
+
+static void end_call(fwi_etcd_call *call)
+{
+    fwi_etcd_client *client = call->client;
+    if (!call->dropped) {
+        char *text = grpc_slice_to_c_string(call->text);
+        grpc_slice message = whole_message(call->message);
+        fwi_etcd_end end = {.code = call->code,
+                            .text = text,
+                            .was_sent = call->headers.ok,
+                            .message = {GRPC_SLICE_START_PTR(message), GRPC_SLICE_LENGTH(message)}};
+        call->dropped = true;
+        call->handler.on_end(call, &end, call->handler.arg);
+        grpc_slice_unref(message);
+        gpr_free(text);
+    }
+    drop_message(call);
+    grpc_metadata_array_destroy(&call->initial);
+    grpc_metadata_array_destroy(&call->trailing);
+    grpc_slice_unref(call->text);
+    grpc_call_unref(call->grpc);
+    free(call);
+    fwi_etcd_client_call_ended(client);
+}
+
+static void on_tag(fwi_etcd_tag *tag, void *arg)
+{
+    fwi_etcd_call *call = arg;
+    if (--call->in_flight == 0)
+        end_call(call);
+    else if (tag == &call->reply)
+        fwi_etcd_tag_hurry(&call->client->queue, &call->headers);
+}
+
+static bool start(fwi_etcd_call *call, fwi_etcd_tag *tag, const grpc_op *ops, size_t count)
+{
+    if (!fwi_etcd_tag_start(tag, call->grpc, ops, count))
+        return false;
+    call->in_flight++;
+    return true;
+}
+
+static void on_stream_message(fwi_etcd_tag *tag, void *arg)
+{
+    fwi_etcd_call *call = arg;
+    call->in_flight--;
+    bool has_message = tag->ok && call->message;
+    if (has_message && !call->dropped) {
+        grpc_slice message = whole_message(call->message);
+        fw_slice bytes = {GRPC_SLICE_START_PTR(message), GRPC_SLICE_LENGTH(message)};
+        call->handler.on_message(call, bytes, call->handler.arg);
+        grpc_slice_unref(message);
+    }
+    drop_message(call);
+    /* An empty message is the server's end of the stream; the status says why. */
+    if (has_message && !call->dropped) {
+        grpc_op op = {.op = GRPC_OP_RECV_MESSAGE, .data.recv_message.recv_message = &call->message};
+        if (!start(call, &call->reply, &op, 1))
+            grpc_call_cancel(call->grpc, NULL);
+    }
+    if (!call->in_flight)
+        end_call(call);
+}
+
+static grpc_op recv_status_op(fwi_etcd_call *call)
+{
+    return (grpc_op){.op = GRPC_OP_RECV_STATUS_ON_CLIENT,
+                     .data.recv_status_on_client = {.trailing_metadata = &call->trailing,
+                                                    .status = &call->code,
+                                                    .status_details = &call->text}};
+}
+
+/* etcd refuses at once, instead of waiting for nothing, when its member has no leader. */
+static grpc_op send_headers_op(fwi_etcd_call *call)
+{
+    call->hasleader = (grpc_metadata){.key = grpc_slice_from_static_string("hasleader"),
+                                      .value = grpc_slice_from_static_string("true")};
+    return (grpc_op){.op = GRPC_OP_SEND_INITIAL_METADATA,
+                     .data.send_initial_metadata = {.count = 1, .metadata = &call->hasleader}};
+}
+
+/* What every call does: the request out, headers and a message in. */
+static size_t exchange_ops(fwi_etcd_call *call, grpc_byte_buffer *request, grpc_op *ops)
+{
+    ops[0] = (grpc_op){.op = GRPC_OP_SEND_MESSAGE, .data.send_message.send_message = request};
+    ops[1] = (grpc_op){.op = GRPC_OP_RECV_INITIAL_METADATA,
+                       .data.recv_initial_metadata.recv_initial_metadata = &call->initial};
+    ops[2] =
+        (grpc_op){.op = GRPC_OP_RECV_MESSAGE, .data.recv_message.recv_message = &call->message};
+    return 3;
+}
+
+static bool start_unary(fwi_etcd_call *call, grpc_byte_buffer *request, bool with_proof)
+{
+    grpc_op ops[MAX_OPS] = {send_headers_op(call)};
+    call->headers.quiet = true;
+    call->headers.ok = true; /* the worse, where no proof is asked for */
+    if (with_proof && !start(call, &call->headers, ops, 1))
+        return false;
+    size_t count = exchange_ops(call, request, ops);
+    if (!with_proof)
+        ops[count++] = send_headers_op(call);
+    ops[count++] = (grpc_op){.op = GRPC_OP_SEND_CLOSE_FROM_CLIENT};
+    ops[count++] = recv_status_op(call);
+    return start(call, &call->reply, ops, count);
+}
+
+static bool start_stream(fwi_etcd_call *call, grpc_byte_buffer *request)
+{
+    grpc_op ops[MAX_OPS] = {recv_status_op(call)};
+    if (!start(call, &call->status, ops, 1))
+        return false;
+    call->headers.ok = true;
+    size_t count = exchange_ops(call, request, ops);
+    ops[count++] = send_headers_op(call);
+    return start(call, &call->reply, ops, count);
+}
+
+fwi_etcd_call *fwi_etcd_call_start(fwi_etcd_client *client, size_t endpoint, fwi_etcd_method method,
+                                   grpc_slice message, uint64_t timeout_ms, bool with_proof,
+                                   const fwi_etcd_call_handler *handler)
+{
+    fwi_etcd_call *call = calloc(1, sizeof *call);
+    if (!call)
+        return NULL;
+    bool is_stream = handler->on_message != NULL;
+    *call = (fwi_etcd_call){.client = client,
+                            .handler = *handler,
+                            .headers = {.fn = on_tag, .arg = call},
+                            .reply = {.fn = is_stream ? on_stream_message : on_tag, .arg = call},
+                            .status = {.fn = on_tag, .arg = call},
+                            .code = GRPC_STATUS_INTERNAL,
+                            .text = grpc_empty_slice()};
+    grpc_metadata_array_init(&call->initial);
+    grpc_metadata_array_init(&call->trailing);
+    gpr_timespec deadline = gpr_inf_future(GPR_CLOCK_MONOTONIC);
+    if (timeout_ms)
+        deadline = gpr_time_add(gpr_now(GPR_CLOCK_MONOTONIC),
+                                gpr_time_from_millis((int64_t)timeout_ms, GPR_TIMESPAN));
+    const fwi_etcd_endpoint *at = &client->endpoints[endpoint];
+    call->grpc = grpc_channel_create_registered_call(at->channel, NULL, 0, client->queue.grpc,
+                                                     at->methods[method], deadline, NULL);
+    client->calls++;
+    grpc_byte_buffer *request = grpc_raw_byte_buffer_create(&message, 1);
+    bool started = is_stream ? start_stream(call, request) : start_unary(call, request, with_proof);
+    grpc_byte_buffer_destroy(request);
+    if (started)
+        return call;
+    /* gRPC refused a batch, which it does for wrong use only. */
+    call->dropped = true;
+    grpc_call_cancel(call->grpc, NULL);
+    if (!call->in_flight)
+        end_call(call);
+    else
+        fwi_etcd_tag_hurry(&client->queue, &call->headers);
+    return NULL;
+}
+
+void fwi_etcd_call_cancel(fwi_etcd_call *call)
+{
+    grpc_call_cancel(call->grpc, NULL);
+}
+
+void fwi_etcd_call_drop(fwi_etcd_call *call)
+{
+    if (call->dropped)
+        return;
+    call->dropped = true;
+    grpc_call_cancel(call->grpc, NULL);
+}
+
+bool fwi_etcd_call_was_sent(fwi_etcd_call *call)
+{
+    return fwi_etcd_tag_succeeded(&call->client->queue, &call->headers);
+}

@@ -1,0 +1,176 @@
+/* What the parts of the etcd driver share. See client.c for the design. */
+#ifndef FWI_ETCD_H
+#define FWI_ETCD_H
+
+#include "driver.h"
+#include "queue.h"
+#include "wire.h"
+
+#include <grpc/grpc.h>
+#include <protobuf-c/protobuf-c.h>
+
+typedef enum fwi_etcd_method {
+    FWI_ETCD_RANGE,
+    FWI_ETCD_PUT,
+    FWI_ETCD_DELETE,
+    FWI_ETCD_TXN,
+    FWI_ETCD_GRANT,
+    FWI_ETCD_REVOKE,
+    FWI_ETCD_KEEP_ALIVE,
+    FWI_ETCD_WATCH,
+    FWI_ETCD_METHODS
+} fwi_etcd_method;
+
+typedef struct fwi_etcd_endpoint {
+    char *name; /* host:port, for error texts */
+    grpc_channel *channel;
+    void *methods[FWI_ETCD_METHODS];
+} fwi_etcd_endpoint;
+
+typedef struct fwi_etcd_client {
+    fw_kv *kv;
+    fw_loop *loop;
+    char *prefix; /* "" or "/demo": before every key, without the slash between */
+    size_t prefix_len;
+    fwi_etcd_endpoint *endpoints;
+    size_t endpoint_count, current;
+    fwi_etcd_queue queue;
+    fwi_list requests; /* fwi_etcd_request.node */
+    size_t calls;      /* gRPC calls that have not ended */
+    bool closing, draining;
+} fwi_etcd_client;
+
+/* FW_OK, FW_ECANCELED if the client closes, FW_EUNSUPPORTED in a child that was forked after open.
+ */
+int fwi_etcd_client_check(const fwi_etcd_client *client);
+/* To be called when a call has ended. */
+void fwi_etcd_client_call_ended(fwi_etcd_client *client);
+/* An endpoint did not serve: what follows goes to the next one. */
+void fwi_etcd_endpoint_failed(fwi_etcd_client *client, size_t endpoint);
+
+/* ---- keyspace.c: our keys and etcd's ---- */
+
+/* A key, or a range of keys, as etcd wants it: one block of memory. */
+typedef struct fwi_etcd_keys {
+    ProtobufCBinaryData key, end; /* end is empty for one key */
+} fwi_etcd_keys;
+
+/* Of one key, or of all below a prefix. False: no memory. */
+FW_MUST_CHECK bool fwi_etcd_keys_init(fwi_etcd_keys *ret_keys, const fwi_etcd_client *client,
+                                      const char *key, bool tree);
+void fwi_etcd_keys_fini(fwi_etcd_keys *keys);
+/* Our part of a key of etcd's. False if it is none that fw_kv_put could have written. */
+bool fwi_etcd_key_strip(const fwi_etcd_client *client, fw_slice full, fw_slice *ret_key);
+
+/* ---- call.c: one gRPC call ---- */
+
+typedef struct fwi_etcd_call fwi_etcd_call;
+
+typedef struct fwi_etcd_end {
+    grpc_status_code code;
+    const char *text;
+    bool was_sent;    /* false: the request certainly never left */
+    fw_slice message; /* of a unary call */
+} fwi_etcd_end;
+
+typedef struct fwi_etcd_call_handler {
+    /* Streams only. The call may be dropped inside. */
+    void (*on_message)(fwi_etcd_call *call, fw_slice message, void *arg);
+    /* Last; the call is freed on return. */
+    void (*on_end)(fwi_etcd_call *call, const fwi_etcd_end *end, void *arg);
+    void *arg;
+} fwi_etcd_call_handler;
+
+/* Starts a call that ends by itself after timeout_ms (0: never). It is a stream of replies if its
+ * handler has on_message. with_proof: was_sent will tell (otherwise it is true). Callbacks come on
+ * the loop, after this has returned. NULL: no memory. */
+FW_MUST_CHECK fwi_etcd_call *fwi_etcd_call_start(fwi_etcd_client *client, size_t endpoint,
+                                                 fwi_etcd_method method, grpc_slice message,
+                                                 uint64_t timeout_ms, bool with_proof,
+                                                 const fwi_etcd_call_handler *handler);
+/* Ends it soon; on_end comes with what was known. */
+void fwi_etcd_call_cancel(fwi_etcd_call *call);
+/* Ends it; no callback comes any more. */
+void fwi_etcd_call_drop(fwi_etcd_call *call);
+/* False as long as the request, of a call with proof, has not left. */
+bool fwi_etcd_call_was_sent(fwi_etcd_call *call);
+
+/* The bytes of a message, to be unreferenced; empty if there is no memory (no message of ours is).
+ */
+grpc_slice fwi_etcd_pack(const ProtobufCMessage *message);
+
+/* ---- request.c: unary calls with failover ---- */
+
+typedef struct fwi_etcd_answer {
+    int status;         /* of FW_EUNREACHABLE, FW_EUNKNOWN, ... */
+    const char *detail; /* "" if none */
+    fw_slice message;
+    uint64_t asked_ms; /* when the attempt that was answered began, on the loop's clock */
+} fwi_etcd_answer;
+
+typedef void (*fwi_etcd_answer_fn)(const fwi_etcd_answer *answer, void *arg);
+
+typedef struct fwi_etcd_request fwi_etcd_request;
+
+typedef struct fwi_etcd_request_options {
+    fwi_etcd_method method;
+    const ProtobufCMessage *message;
+    uint64_t deadline_ms; /* on the loop's clock */
+    bool repeatable; /* doing it twice is as good as once: it may be retried after it was sent */
+    bool impatient;  /* every endpoint gets one chance, then it fails */
+    fwi_etcd_answer_fn fn;
+    void *arg;
+} fwi_etcd_request_options;
+
+/* Starts a request; fn comes once, on the loop, after this has returned. */
+FW_MUST_CHECK int fwi_etcd_request_start(fwi_etcd_client *client,
+                                         const fwi_etcd_request_options *options,
+                                         fwi_etcd_request **ret_request);
+/* No answer comes any more. */
+void fwi_etcd_request_drop(fwi_etcd_request *request);
+/* Answers every request with FW_ECANCELED. */
+void fwi_etcd_requests_end(fwi_etcd_client *client);
+/* The error of ours for a status of etcd's that is an answer (not a lost one). */
+int fwi_etcd_status(grpc_status_code code, const char *text);
+/* Writes "host:port: text", with gRPC's wrapping taken off the text. */
+void fwi_etcd_describe(const fwi_etcd_client *client, size_t endpoint, const char *text,
+                       char *ret_detail, size_t size);
+
+/* ---- list.c: a range of any size ---- */
+
+typedef struct fwi_etcd_list fwi_etcd_list;
+
+typedef struct fwi_etcd_listing {
+    int status;
+    const char *detail;
+    uint64_t cluster;
+    int64_t revision;
+    fwi_kv_pairs *pairs; /* may be taken over: leave an empty one */
+} fwi_etcd_listing;
+
+typedef void (*fwi_etcd_list_fn)(const fwi_etcd_listing *listing, void *arg);
+
+FW_MUST_CHECK int fwi_etcd_list_start(fwi_etcd_client *client, const char *key, bool tree,
+                                      uint64_t deadline_ms, bool impatient, fwi_etcd_list_fn fn,
+                                      void *arg, fwi_etcd_list **ret_list);
+/* No answer comes any more. */
+void fwi_etcd_list_drop(fwi_etcd_list *list);
+
+/* ---- ops.c, watch.c, lease.c: the driver's functions ---- */
+
+void fwi_etcd_submit(void *store, fwi_kv_op *op);
+void fwi_etcd_watch_start(void *store, fw_kv_watch *watch);
+void fwi_etcd_watch_stop(void *store, fw_kv_watch *watch);
+void fwi_etcd_lease_grant(void *store, fw_kv_lease *lease);
+void fwi_etcd_lease_revoke(void *store, fw_kv_lease *lease);
+/* client.c */
+int fwi_etcd_open(fw_kv *kv, const fw_url *url, const fw_kv_options *options, void **ret_store);
+void fwi_etcd_close(void *store);
+
+/* A lease's time in etcd's seconds: rounded up, so that it never becomes 0. */
+static inline int64_t fwi_etcd_ttl_s(uint32_t ttl_ms)
+{
+    return ((int64_t)ttl_ms + 999) / 1000;
+}
+
+#endif

@@ -1,0 +1,265 @@
+/*
+ * A unary call, with failover, until its deadline.
+ *
+ * An attempt goes to the client's current endpoint. What becomes of it:
+ *
+ *     answered                              done (an error of etcd's is an answer, too)
+ *     not sent, or refused by a member      again, on the next endpoint
+ *         without a leader
+ *     lost (sent, no answer), repeatable    again, on the next endpoint
+ *     lost, not repeatable                  FW_EUNKNOWN
+ *
+ * When every endpoint has had its chance, the next round begins after a backoff; when there is no
+ * time for it, the last failure is the answer. While there are endpoints that were not tried, an
+ * attempt gets a share of the time only, so that a member which hangs does not use all of it; but a
+ * write that has been sent is waited for to the end.
+ */
+#include "etcd.h"
+
+#include <ctype.h>
+#include <fairway/backoff.h>
+#include <fairway/error.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <uv.h>
+
+#define BACKOFF_MS       50
+#define MAX_BACKOFF_MS   500
+#define LEAST_ATTEMPT_MS 100
+#define DETAIL_BYTES     320
+
+struct fwi_etcd_request {
+    fwi_list node; /* in client->requests */
+    fwi_etcd_client *client;
+    fwi_etcd_request_options options;
+    grpc_slice message;
+    fwi_etcd_call *call; /* the attempt, if one is under way */
+    size_t endpoint, attempts;
+    uint64_t asked_ms;
+    fw_backoff backoff;
+    fwi_timer timer; /* the end of the attempt's share, or of the backoff */
+    int status;      /* of the last failure */
+    char detail[DETAIL_BYTES];
+};
+
+int fwi_etcd_status(grpc_status_code code, const char *text)
+{
+    switch (code) {
+    case GRPC_STATUS_OK:
+        return FW_OK;
+    case GRPC_STATUS_PERMISSION_DENIED:
+    case GRPC_STATUS_UNAUTHENTICATED:
+        return FW_EDENIED;
+    case GRPC_STATUS_NOT_FOUND:
+        return strstr(text, "lease") ? FW_ELEASE : FW_ESTORE;
+    case GRPC_STATUS_OUT_OF_RANGE:
+        return strstr(text, "compacted") ? FW_ECOMPACTED : FW_ESTORE;
+    case GRPC_STATUS_INVALID_ARGUMENT:
+        if (strstr(text, "too large"))
+            return FW_EVALUESIZE;
+        /* How a store with users answers one who says no name. */
+        return strstr(text, "user name is empty") ? FW_EDENIED : FW_ESTORE;
+    case GRPC_STATUS_RESOURCE_EXHAUSTED:
+        if (strstr(text, "space exceeded"))
+            return FW_ENOSPACE;
+        return strstr(text, "larger than max") ? FW_EVALUESIZE : FW_ESTORE;
+    default:
+        return FW_ESTORE;
+    }
+}
+
+void fwi_etcd_describe(const fwi_etcd_client *client, size_t endpoint, const char *text,
+                       char *ret_detail, size_t size)
+{
+    static const char *const wrappings[] = {"Failed to connect to remote host: ", "last error: "};
+    for (size_t i = 0; i < sizeof wrappings / sizeof *wrappings; i++) {
+        const char *at = strstr(text, wrappings[i]);
+        if (!at)
+            continue;
+        text = at + strlen(wrappings[i]);
+        break;
+    }
+    char first = text[0];
+    if (first && islower((unsigned char)text[1]))
+        first = (char)tolower((unsigned char)first);
+    int end = snprintf(ret_detail, size, "%s: ", client->endpoints[endpoint].name);
+    if (first && end > 0 && (size_t)end < size)
+        snprintf(ret_detail + end, size - (size_t)end, "%c%s", first, text + 1);
+}
+
+static void request_free(fwi_etcd_request *request)
+{
+    fwi_list_remove(&request->node);
+    fwi_loop_timer_stop(request->client->loop, &request->timer);
+    if (request->call)
+        fwi_etcd_call_drop(request->call);
+    grpc_slice_unref(request->message);
+    free(request);
+}
+
+static void finish(fwi_etcd_request *request, int status, const char *detail, fw_slice message)
+{
+    fwi_etcd_answer answer = {
+        .status = status, .detail = detail, .message = message, .asked_ms = request->asked_ms};
+    fwi_etcd_answer_fn fn = request->options.fn;
+    void *arg = request->options.arg;
+    /* Off the list first: the callback may end the client's requests. */
+    fwi_list_remove(&request->node);
+    fwi_loop_timer_stop(request->client->loop, &request->timer);
+    fn(&answer, arg);
+    request_free(request);
+}
+
+static void finish_failed(fwi_etcd_request *request, int status)
+{
+    finish(request, status, request->detail, (fw_slice){NULL, 0});
+}
+
+static uint64_t time_left(const fwi_etcd_request *request)
+{
+    uint64_t now = fw_loop_now_ms(request->client->loop);
+    return request->options.deadline_ms > now ? request->options.deadline_ms - now : 0;
+}
+
+static void attempt_or_finish(fwi_etcd_request *request);
+
+/* After a failure that leaves the request undone: the next endpoint, later, or never. */
+static void go_on(fwi_etcd_request *request)
+{
+    fwi_etcd_client *client = request->client;
+    uint64_t left = time_left(request), wait = 0;
+    bool round_ended = request->attempts % client->endpoint_count == 0;
+    if (round_ended)
+        wait = fw_backoff_next_ms(&request->backoff);
+    if (wait >= left || (round_ended && request->options.impatient))
+        finish_failed(request, request->status);
+    else if (wait)
+        fwi_loop_timer_start(client->loop, &request->timer, wait);
+    else
+        attempt_or_finish(request);
+}
+
+/* True if a member has refused without doing anything, because it has no leader just now. */
+static bool is_refusal(const fwi_etcd_end *end)
+{
+    return end->code == GRPC_STATUS_UNAVAILABLE && !strcmp(end->text, "etcdserver: no leader");
+}
+
+/* True if the status does not say whether the request was carried out. */
+static bool is_lost(grpc_status_code code)
+{
+    return code == GRPC_STATUS_UNAVAILABLE || code == GRPC_STATUS_DEADLINE_EXCEEDED ||
+           code == GRPC_STATUS_CANCELLED || code == GRPC_STATUS_UNKNOWN ||
+           code == GRPC_STATUS_INTERNAL || code == GRPC_STATUS_ABORTED ||
+           code == GRPC_STATUS_DATA_LOSS;
+}
+
+static void on_end(fwi_etcd_call *call, const fwi_etcd_end *end, void *arg)
+{
+    (void)call;
+    fwi_etcd_request *request = arg;
+    fwi_etcd_client *client = request->client;
+    request->call = NULL;
+    fwi_loop_timer_stop(client->loop, &request->timer);
+    bool refused = is_refusal(end);
+    if (end->was_sent && !is_lost(end->code) && !refused) {
+        finish(request, fwi_etcd_status(end->code, end->text), end->text, end->message);
+        return;
+    }
+    fwi_etcd_endpoint_failed(client, request->endpoint);
+    bool timed_out =
+        end->code == GRPC_STATUS_DEADLINE_EXCEEDED || end->code == GRPC_STATUS_CANCELLED;
+    /* "No answer" says less than why the attempt before it failed. */
+    if (!timed_out || !request->detail[0])
+        fwi_etcd_describe(client, request->endpoint, timed_out ? "no answer in time" : end->text,
+                          request->detail, sizeof request->detail);
+    if (end->was_sent && !refused && !request->options.repeatable) {
+        finish_failed(request, FW_EUNKNOWN);
+        return;
+    }
+    if (!timed_out || !request->status)
+        request->status = timed_out && end->was_sent ? FW_EDEADLINE : FW_EUNREACHABLE;
+    go_on(request);
+}
+
+static void on_timer(fwi_timer *timer, void *arg)
+{
+    (void)timer;
+    fwi_etcd_request *request = arg;
+    if (!request->call)
+        attempt_or_finish(request);
+    else if (request->options.repeatable || !fwi_etcd_call_was_sent(request->call))
+        fwi_etcd_call_cancel(request->call);
+}
+
+/* False: no memory. */
+static bool attempt(fwi_etcd_request *request, uint64_t left)
+{
+    fwi_etcd_client *client = request->client;
+    fwi_etcd_call_handler handler = {.on_end = on_end, .arg = request};
+    request->endpoint = client->current;
+    request->asked_ms = fw_loop_now_ms(client->loop);
+    request->attempts++;
+    request->call =
+        fwi_etcd_call_start(client, request->endpoint, request->options.method, request->message,
+                            left, !request->options.repeatable, &handler);
+    if (!request->call)
+        return false;
+    size_t count = client->endpoint_count;
+    size_t untried = (count - request->attempts % count) % count;
+    uint64_t share = left / (untried + 1);
+    if (untried)
+        fwi_loop_timer_start(client->loop, &request->timer,
+                             share > LEAST_ATTEMPT_MS ? share : LEAST_ATTEMPT_MS);
+    return true;
+}
+
+static void attempt_or_finish(fwi_etcd_request *request)
+{
+    uint64_t left = time_left(request);
+    if (!left)
+        finish_failed(request, request->status ? request->status : FW_EUNREACHABLE);
+    else if (!attempt(request, left))
+        finish(request, UV_ENOMEM, "", (fw_slice){NULL, 0});
+}
+
+int fwi_etcd_request_start(fwi_etcd_client *client, const fwi_etcd_request_options *options,
+                           fwi_etcd_request **ret_request)
+{
+    int err = fwi_etcd_client_check(client);
+    if (err)
+        return err;
+    fwi_etcd_request *request = calloc(1, sizeof *request);
+    if (!request)
+        return UV_ENOMEM;
+    *request = (fwi_etcd_request){.client = client,
+                                  .options = *options,
+                                  .message = fwi_etcd_pack(options->message),
+                                  .timer = {.fn = on_timer, .arg = request}};
+    request->options.message = NULL; /* it was only lent */
+    fw_backoff_init(&request->backoff, BACKOFF_MS, MAX_BACKOFF_MS);
+    fwi_list_push_back(&client->requests, &request->node);
+    uint64_t left = time_left(request);
+    if (!left) {
+        /* Too late; but no answer comes inside this call. */
+        fwi_loop_timer_start(client->loop, &request->timer, 0);
+    } else if (!attempt(request, left)) {
+        request_free(request);
+        return UV_ENOMEM;
+    }
+    *ret_request = request;
+    return FW_OK;
+}
+
+void fwi_etcd_request_drop(fwi_etcd_request *request)
+{
+    request_free(request);
+}
+
+void fwi_etcd_requests_end(fwi_etcd_client *client)
+{
+    while (!fwi_list_empty(&client->requests))
+        finish(fwi_container_of(client->requests.next, fwi_etcd_request, node), FW_ECANCELED, "",
+               (fw_slice){NULL, 0});
+}

@@ -1,0 +1,174 @@
+#include "wire.h"
+
+enum { VARINT = 0, FIXED64 = 1, BYTES = 2, FIXED32 = 5 };
+
+static bool fail(fwi_wire *wire)
+{
+    wire->bad = true;
+    wire->next = wire->end;
+    return false;
+}
+
+static bool read_varint(fwi_wire *wire, uint64_t *ret_value)
+{
+    uint64_t value = 0;
+    for (unsigned shift = 0; shift < 64 && wire->next < wire->end; shift += 7) {
+        uint8_t byte = *wire->next++;
+        value |= (uint64_t)(byte & 0x7f) << shift;
+        if (!(byte & 0x80)) {
+            *ret_value = value;
+            return true;
+        }
+    }
+    return fail(wire);
+}
+
+static bool skip(fwi_wire *wire, size_t len)
+{
+    if ((size_t)(wire->end - wire->next) < len)
+        return fail(wire);
+    wire->next += len;
+    return true;
+}
+
+bool fwi_wire_next(fwi_wire *wire, fwi_wire_field *ret_field)
+{
+    uint64_t tag, len;
+    if (wire->next == wire->end || !read_varint(wire, &tag))
+        return false;
+    *ret_field = (fwi_wire_field){.number = (uint32_t)(tag >> 3)};
+    switch (tag & 7) {
+    case VARINT:
+        return read_varint(wire, &ret_field->value);
+    case FIXED64:
+        return skip(wire, 8);
+    case FIXED32:
+        return skip(wire, 4);
+    case BYTES:
+        if (!read_varint(wire, &len))
+            return false;
+        ret_field->bytes = (fw_slice){wire->next, (size_t)len};
+        return skip(wire, (size_t)len);
+    default:
+        return fail(wire);
+    }
+}
+
+static bool read_header(fw_slice bytes, uint64_t *ret_cluster, int64_t *ret_revision)
+{
+    fwi_wire wire = fwi_wire_of(bytes);
+    for (fwi_wire_field field; fwi_wire_next(&wire, &field);) {
+        if (field.number == 1)
+            *ret_cluster = field.value;
+        else if (field.number == 3)
+            *ret_revision = (int64_t)field.value;
+    }
+    return !wire.bad;
+}
+
+static bool read_pair(fw_slice bytes, fwi_etcd_pair *ret_pair)
+{
+    fwi_wire wire = fwi_wire_of(bytes);
+    *ret_pair = (fwi_etcd_pair){.key = {"", 0}, .value = {"", 0}};
+    for (fwi_wire_field field; fwi_wire_next(&wire, &field);) {
+        switch (field.number) {
+        case 1:
+            ret_pair->key = field.bytes;
+            break;
+        case 3:
+            ret_pair->revision = (int64_t)field.value;
+            break;
+        case 5:
+            ret_pair->value = field.bytes;
+            break;
+        case 6:
+            ret_pair->lease = (int64_t)field.value;
+            break;
+        default:
+            break;
+        }
+    }
+    return !wire.bad;
+}
+
+bool fwi_etcd_range_init(fwi_etcd_range *ret_range, fw_slice message)
+{
+    fwi_wire wire = fwi_wire_of(message);
+    *ret_range = (fwi_etcd_range){.message = message, .pairs = wire};
+    for (fwi_wire_field field; fwi_wire_next(&wire, &field);) {
+        if (field.number == 1) {
+            if (!read_header(field.bytes, &ret_range->cluster, &ret_range->revision))
+                return false;
+        } else if (field.number == 3) {
+            ret_range->more = field.value != 0;
+        } else if (field.number == 4) {
+            ret_range->count = (int64_t)field.value;
+        }
+    }
+    return !wire.bad;
+}
+
+bool fwi_etcd_range_next(fwi_etcd_range *range, fwi_etcd_pair *ret_pair)
+{
+    for (fwi_wire_field field; fwi_wire_next(&range->pairs, &field);)
+        if (field.number == 2)
+            return read_pair(field.bytes, ret_pair) || fail(&range->pairs);
+    return false;
+}
+
+bool fwi_etcd_notice_init(fwi_etcd_notice *ret_notice, fw_slice message)
+{
+    fwi_wire wire = fwi_wire_of(message);
+    *ret_notice = (fwi_etcd_notice){.events = wire, .cancel_reason = {"", 0}};
+    for (fwi_wire_field field; fwi_wire_next(&wire, &field);) {
+        switch (field.number) {
+        case 1:
+            if (!read_header(field.bytes, &ret_notice->cluster, &ret_notice->revision))
+                return false;
+            break;
+        case 2:
+            ret_notice->watch_id = (int64_t)field.value;
+            break;
+        case 3:
+            ret_notice->created = field.value != 0;
+            break;
+        case 4:
+            ret_notice->canceled = field.value != 0;
+            break;
+        case 5:
+            ret_notice->compact_revision = (int64_t)field.value;
+            break;
+        case 6:
+            ret_notice->cancel_reason = field.bytes;
+            break;
+        case 7:
+            ret_notice->fragment = field.value != 0;
+            break;
+        case 11:
+            ret_notice->has_events = true;
+            break;
+        default:
+            break;
+        }
+    }
+    return !wire.bad;
+}
+
+bool fwi_etcd_notice_next(fwi_etcd_notice *notice, bool *ret_is_delete, fwi_etcd_pair *ret_pair)
+{
+    for (fwi_wire_field field; fwi_wire_next(&notice->events, &field);) {
+        if (field.number != 11)
+            continue;
+        fwi_wire event = fwi_wire_of(field.bytes);
+        *ret_is_delete = false;
+        *ret_pair = (fwi_etcd_pair){.key = {"", 0}, .value = {"", 0}};
+        for (fwi_wire_field part; fwi_wire_next(&event, &part);) {
+            if (part.number == 1)
+                *ret_is_delete = part.value == 1;
+            else if (part.number == 2 && !read_pair(part.bytes, ret_pair))
+                return fail(&notice->events);
+        }
+        return !event.bad || fail(&notice->events);
+    }
+    return false;
+}

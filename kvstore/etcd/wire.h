@@ -1,0 +1,64 @@
+/*
+ * A checked reader of the protobuf wire format. For the replies with many pairs (range, watch),
+ * where views into the received bytes are an order of magnitude cheaper than protobuf-c's objects.
+ */
+#ifndef FWI_ETCD_WIRE_H
+#define FWI_ETCD_WIRE_H
+
+#include <fairway/base.h>
+
+typedef struct fwi_wire {
+    const uint8_t *next, *end;
+    bool bad; /* the bytes are malformed; reading has ended */
+} fwi_wire;
+
+typedef struct fwi_wire_field {
+    uint32_t number;
+    uint64_t value; /* of a varint */
+    fw_slice bytes; /* of a length-delimited field */
+} fwi_wire_field;
+
+static inline fwi_wire fwi_wire_of(fw_slice bytes)
+{
+    const uint8_t *start = bytes.data;
+    return (fwi_wire){.next = start, .end = start ? start + bytes.len : NULL};
+}
+
+/* Reads the next field. False at the end, or when the bytes are malformed. */
+bool fwi_wire_next(fwi_wire *wire, fwi_wire_field *ret_field);
+
+/* One key and its value, as views into the message. */
+typedef struct fwi_etcd_pair {
+    fw_slice key, value;
+    int64_t revision, lease;
+} fwi_etcd_pair;
+
+typedef struct fwi_etcd_range {
+    uint64_t cluster;
+    int64_t revision, count;
+    bool more;
+    fw_slice message;
+    fwi_wire pairs; /* where fwi_etcd_range_next reads */
+} fwi_etcd_range;
+
+/* Reads all but the pairs of a range's reply, checking the whole outer message. False: malformed.
+ */
+bool fwi_etcd_range_init(fwi_etcd_range *ret_range, fw_slice message);
+/* The next pair; false at the end or when it is malformed (range->pairs.bad). */
+bool fwi_etcd_range_next(fwi_etcd_range *range, fwi_etcd_pair *ret_pair);
+
+typedef struct fwi_etcd_notice {
+    uint64_t cluster;
+    int64_t revision, watch_id, compact_revision;
+    bool created, canceled, fragment;
+    fw_slice cancel_reason;
+    bool has_events;
+    fwi_wire events; /* where fwi_etcd_notice_next reads */
+} fwi_etcd_notice;
+
+/* Reads all but the events of a watch's reply. False: malformed. */
+bool fwi_etcd_notice_init(fwi_etcd_notice *ret_notice, fw_slice message);
+/* The next event; false at the end or when it is malformed (notice->events.bad). */
+bool fwi_etcd_notice_next(fwi_etcd_notice *notice, bool *ret_is_delete, fwi_etcd_pair *ret_pair);
+
+#endif
