@@ -249,7 +249,7 @@ static int submit_put(fw_kv *kv, fwi_kv_op_type type, const char *key, fw_slice 
     if (options) {
         request.ttl_ms = options->lease ? 0 : options->ttl_ms;
         if (options->lease) {
-            request.lease = options->lease->lost ? 0 : options->lease->id;
+            request.lease = options->lease->lost ? 0 : fw_kv_lease_id(options->lease);
             if (!request.lease)
                 return FW_ELEASE;
         }

@@ -97,7 +97,7 @@ int fw_kv_lease_new(fw_kv *kv, const fw_kv_lease_options *options, fw_kv_lease *
 
 int64_t fw_kv_lease_id(const fw_kv_lease *lease)
 {
-    return lease->id;
+    return lease->answered ? lease->id : 0;
 }
 
 uint32_t fw_kv_lease_ttl_ms(const fw_kv_lease *lease)
