@@ -5,6 +5,7 @@
 #include <fairway/error.h>
 #include <fairway/gateway.h>
 #include <fairway/loop.h>
+#include <signal.h>
 #include <stdio.h>
 #include <uv.h>
 
@@ -27,6 +28,7 @@ int main(int argc, char **argv)
         fprintf(stderr, "usage: bench_gateway CLIENT_PORT SERVER_PORT\n");
         return 2;
     }
+    signal(SIGPIPE, SIG_IGN);
     char client_url[64], server_url[64];
     snprintf(client_url, sizeof client_url, "tcp://127.0.0.1:%s", argv[1]);
     snprintf(server_url, sizeof server_url, "tcp://127.0.0.1:%s", argv[2]);

@@ -81,10 +81,9 @@ class Background:
         raise Failure(f"{proc.args[0]} does not listen")
 
     def __exit__(self, *_):
-        for proc in reversed(self.procs):
+        for proc in reversed(self.procs):  # the gateway last, so that nobody complains of it
             if proc.poll() is None:
                 proc.send_signal(signal.SIGTERM)
-        for proc in self.procs:
             try:
                 proc.wait(5)
             except subprocess.TimeoutExpired:

@@ -46,7 +46,7 @@ void raw_peer_end(raw_peer *peer)
     if (peer->conn)
         fwt_run_until(&peer->closed, PEER_WAIT_MS);
     free(peer->got);
-    *peer = (raw_peer){.closed = true};
+    *peer = (raw_peer){.conn = NULL};
 }
 
 void raw_peer_send(raw_peer *peer, const void *data, size_t len)

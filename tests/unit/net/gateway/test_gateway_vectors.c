@@ -8,6 +8,7 @@
 
 #include <cJSON.h>
 #include <dirent.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -270,6 +271,7 @@ static int by_name(const void *a, const void *b)
 
 int main(void)
 {
+    signal(SIGPIPE, SIG_IGN);
     DIR *dir = opendir(fwt_source_path("vectors/fastway"));
     for (struct dirent *entry; dir && (entry = readdir(dir)) && name_count < MAX_VECTORS;) {
         char *dot = strrchr(entry->d_name, '.');
