@@ -1,0 +1,217 @@
+/* Servers that are not there, die, or hang. */
+#include "etcdt.h"
+
+#include <signal.h>
+
+START_TEST(down_at_start)
+{
+    fwt_etcd etcd = {.port = fwt_free_port(), .peer_port = fwt_free_port()};
+    snprintf(etcd.data_dir, sizeof etcd.data_dir, "%s/etcd", fwt_tmpdir());
+    fw_kv *kv = etcdt_open(etcd.port, "/p", 1500);
+    etcdt_watcher watcher;
+    etcdt_watch(&watcher, kv, "", true);
+    uint64_t start = etcdt_now_ms();
+    const etcdt_answer *answer = etcdt_get(kv, "k");
+    FWT_ERR(answer->status, FW_EUNREACHABLE);
+    ck_assert_uint_lt(etcdt_now_ms() - start, 1750);
+    char endpoint[40];
+    snprintf(endpoint, sizeof endpoint, "127.0.0.1:%d: ", etcd.port);
+    ck_assert_msg(strstr(answer->detail, endpoint) && strstr(answer->detail, "onnection refused"),
+                  "detail: %s", answer->detail);
+    answer = etcdt_put(kv, "k", "v");
+    FWT_ERR(answer->status, FW_EUNREACHABLE);
+    ck_assert_ptr_nonnull(strstr(answer->detail, endpoint));
+    fw_kv_put_options options = {.ttl_ms = 1000};
+    FWT_ERR(etcdt_put_with(kv, "k", "v", &options)->status, FW_EUNREACHABLE);
+    ck_assert_str_eq(watcher.record, "stale ");
+    ck_assert_int_eq(watcher.reason, FW_EUNREACHABLE);
+    ck_assert_ptr_nonnull(strstr(watcher.detail, endpoint));
+    fwt_etcd_restart(&etcd);
+    etcdt_expect(&watcher, "| live ");
+    ck_assert_str_eq(watcher.record, "stale | live ");
+    FWT_OK(etcdt_put(kv, "k", "v")->status);
+    etcdt_expect(&watcher, "+k=v ");
+    etcdt_close(kv, 2000);
+    etcdt_watcher_fini(&watcher);
+    fwt_etcd_kill(&etcd);
+}
+END_TEST
+
+START_TEST(second_endpoint)
+{
+    fwt_etcd etcd;
+    fwt_etcd_start(&etcd);
+    char url[200];
+    for (int i = 0; i < 6; i++) {
+        /* Which is tried first is left to chance. */
+        snprintf(url, sizeof url, "etcd://127.0.0.1:%d,127.0.0.1:%d/p", fwt_free_port(), etcd.port);
+        fw_kv *kv = etcdt_open_url(url, 3000);
+        FWT_OK(etcdt_put(kv, "k", "v")->status);
+        FWT_OK(etcdt_get(kv, "k")->status);
+        etcdt_watcher watcher;
+        etcdt_watch(&watcher, kv, "k", false);
+        etcdt_expect(&watcher, "+k=v | ");
+        ck_assert_uint_eq(watcher.stales, 0);
+        etcdt_close(kv, 2000);
+        etcdt_watcher_fini(&watcher);
+    }
+    fwt_etcd_kill(&etcd);
+}
+END_TEST
+
+START_TEST(hung_endpoint)
+{
+    fwt_etcd hung, good;
+    fwt_etcd_start(&hung);
+    fwt_etcd_start(&good);
+    fwt_proc_signal(hung.proc, SIGSTOP);
+    char url[200];
+    snprintf(url, sizeof url, "etcd://127.0.0.1:%d,127.0.0.1:%d/p", hung.port, good.port);
+    for (int i = 0; i < 4; i++) {
+        fw_kv *kv = etcdt_open_url(url, 3000);
+        FWT_OK(etcdt_put(kv, "k", "v")->status);
+        FWT_OK(etcdt_get(kv, "k")->status);
+        etcdt_close(kv, 2000);
+    }
+    fwt_etcd_kill(&hung);
+    fwt_etcd_kill(&good);
+}
+END_TEST
+
+START_TEST(stopped_server)
+{
+    fwt_etcd etcd;
+    fwt_etcd_start(&etcd);
+    fw_kv *kv = etcdt_open(etcd.port, "/p", 1000);
+    FWT_OK(etcdt_put(kv, "k", "v")->status);
+    fwt_proc_signal(etcd.proc, SIGSTOP);
+    uint64_t start = etcdt_now_ms();
+    const etcdt_answer *answer = etcdt_get(kv, "k");
+    FWT_ERR(answer->status, FW_EDEADLINE);
+    char endpoint[40];
+    snprintf(endpoint, sizeof endpoint, "127.0.0.1:%d: ", etcd.port);
+    ck_assert_ptr_nonnull(strstr(answer->detail, endpoint));
+    FWT_ERR(etcdt_put(kv, "k", "w")->status, FW_EUNKNOWN);
+    FWT_ERR(etcdt_atomic_put(kv, "l", "w", 0, NULL)->status, FW_EUNKNOWN);
+    ck_assert_uint_lt(etcdt_now_ms() - start, 3750);
+    fwt_proc_signal(etcd.proc, SIGCONT);
+    start = etcdt_now_ms();
+    while (etcdt_get(kv, "k")->status)
+        ck_assert_uint_lt(etcdt_now_ms() - start, 10000);
+    etcdt_close(kv, 2000);
+    fwt_etcd_kill(&etcd);
+}
+END_TEST
+
+START_TEST(close_when_hung)
+{
+    fwt_etcd etcd;
+    fwt_etcd_start(&etcd);
+    fw_kv *kv = etcdt_open(etcd.port, "/p", 1000);
+    FWT_OK(etcdt_put(kv, "k", "v")->status);
+    etcdt_watcher tree, key;
+    etcdt_watch(&tree, kv, "", true);
+    etcdt_watch(&key, kv, "k", false);
+    etcdt_expect(&tree, "+k=v | ");
+    etcdt_lease lease;
+    etcdt_lease_new(&lease, kv, 5000);
+    FWT_OK(lease.status);
+    fwt_proc_signal(etcd.proc, SIGSTOP);
+    etcdt_answer answers[5] = {{.done = false}};
+    FWT_OK(fw_kv_put(kv, "k", etcdt_text("w"), NULL, etcdt_on_done, &answers[0]));
+    FWT_OK(fw_kv_get(kv, "k", etcdt_on_done, &answers[1]));
+    FWT_OK(fw_kv_list(kv, "", etcdt_on_done, &answers[2]));
+    FWT_OK(fw_kv_atomic_delete(kv, "k", 7, etcdt_on_done, &answers[3]));
+    fw_kv_put_options options = {.ttl_ms = 1000};
+    FWT_OK(fw_kv_put(kv, "t", etcdt_text("w"), &options, etcdt_on_done, &answers[4]));
+    fwt_run_for(50);
+    etcdt_close(kv, 1750);
+    for (size_t i = 0; i < 5; i++) {
+        ck_assert(answers[i].done);
+        FWT_ERR(answers[i].status, FW_ECANCELED);
+        free(answers[i].text);
+    }
+    etcdt_watcher_fini(&tree);
+    etcdt_watcher_fini(&key);
+    fwt_etcd_kill(&etcd);
+}
+END_TEST
+
+START_TEST(close_at_once)
+{
+    fwt_etcd etcd;
+    fwt_etcd_start(&etcd);
+    int ports[] = {etcd.port, fwt_free_port()};
+    for (int i = 0; i < 20; i++) {
+        fw_kv *kv = etcdt_open(ports[i % 2], "/p", 2000);
+        etcdt_watcher watcher;
+        etcdt_watch(&watcher, kv, "", true);
+        etcdt_answer answer = {.done = false};
+        FWT_OK(fw_kv_put(kv, "k", etcdt_text("v"), NULL, etcdt_on_done, &answer));
+        fwt_run_for((unsigned)i);
+        etcdt_close(kv, 2000);
+        ck_assert(answer.done);
+        free(answer.text);
+        etcdt_watcher_fini(&watcher);
+    }
+    fwt_etcd_kill(&etcd);
+}
+END_TEST
+
+#define WRITES 300
+
+/* The words of the answers are true: what is OK is there, what is unreachable was not done. */
+START_TEST(killed_while_writing)
+{
+    fwt_etcd etcd;
+    fwt_etcd_start(&etcd);
+    fw_kv *kv = etcdt_open(etcd.port, "/p", 2000);
+    FWT_OK(etcdt_put(kv, "first", "v")->status);
+    static etcdt_answer answers[WRITES];
+    char key[20];
+    for (int i = 0; i < WRITES; i++) {
+        snprintf(key, sizeof key, "k%d", i);
+        FWT_OK(fw_kv_put(kv, key, etcdt_text("v"), NULL, etcdt_on_done, &answers[i]));
+        if (i == WRITES / 2) {
+            while (!answers[10].done)
+                fwt_run_for(1);
+            fwt_etcd_kill(&etcd);
+        }
+    }
+    for (int i = 0; i < WRITES; i++)
+        etcdt_await(&answers[i]);
+    fwt_etcd_restart(&etcd);
+    int kinds[2] = {0};
+    for (int i = 0; i < WRITES; i++) {
+        snprintf(key, sizeof key, "k%d", i);
+        int status = answers[i].status;
+        size_t there = etcdt_exists(kv, key)->count;
+        if (status == FW_OK)
+            ck_assert_uint_eq(there, 1);
+        else if (status == FW_EUNREACHABLE)
+            ck_assert_uint_eq(there, 0);
+        else
+            FWT_ERR(status, FW_EUNKNOWN);
+        kinds[status ? 1 : 0]++;
+        free(answers[i].text);
+    }
+    ck_assert_int_gt(kinds[0], 0);
+    ck_assert_int_gt(kinds[1], 0);
+    etcdt_close(kv, 2000);
+    fwt_etcd_kill(&etcd);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("etcd failures");
+    TCase *tcase = fwt_tcase(suite, "failures", 120);
+    tcase_add_test(tcase, down_at_start);
+    tcase_add_test(tcase, second_endpoint);
+    tcase_add_test(tcase, hung_endpoint);
+    tcase_add_test(tcase, stopped_server);
+    tcase_add_test(tcase, close_when_hung);
+    tcase_add_test(tcase, close_at_once);
+    tcase_add_test(tcase, killed_while_writing);
+    return fwt_main(suite);
+}

@@ -1,0 +1,208 @@
+/* Leases: kept, lost, revoked. */
+#include "etcdt.h"
+
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+static fwt_etcd etcd; /* one for the whole program; each test has a prefix of its own */
+
+static void start_etcd(void)
+{
+    fwt_etcd_start(&etcd);
+}
+
+static void stop_etcd(void)
+{
+    fwt_etcd_kill(&etcd);
+}
+
+START_TEST(kept_alive)
+{
+    fw_kv *kv = etcdt_open(etcd.port, "/kept", 0);
+    etcdt_lease lease;
+    etcdt_lease_new(&lease, kv, 2000);
+    FWT_OK(lease.status);
+    ck_assert_int_ne(fw_kv_lease_id(lease.lease), 0);
+    fw_kv_put_options options = {.lease = lease.lease};
+    FWT_OK(etcdt_put_with(kv, "k", "v", &options)->status);
+    ck_assert_int_eq(etcdt_get(kv, "k")->lease, fw_kv_lease_id(lease.lease));
+    fwt_run_for(fw_kv_lease_ttl_ms(lease.lease) * 3);
+    ck_assert(!lease.lost);
+    ck_assert_uint_eq(etcdt_exists(kv, "k")->count, 1);
+    /* Its keys go with it, at once. */
+    uint64_t start = etcdt_now_ms();
+    etcdt_lease_close(&lease);
+    ck_assert_uint_eq(etcdt_exists(kv, "k")->count, 0);
+    ck_assert_uint_lt(etcdt_now_ms() - start, 1000);
+    etcdt_close(kv, 2000);
+}
+END_TEST
+
+START_TEST(closed_with_the_store)
+{
+    fw_kv *kv = etcdt_open(etcd.port, "/closed", 0);
+    etcdt_lease lease;
+    etcdt_lease_new(&lease, kv, 30000);
+    fw_kv_put_options options = {.lease = lease.lease};
+    FWT_OK(etcdt_put_with(kv, "k", "v", &options)->status);
+    etcdt_close(kv, 2000);
+    ck_assert_str_eq(etcdt_ctl(etcd.port, "get", "/closed/k", NULL), "");
+}
+END_TEST
+
+START_TEST(revoked_outside)
+{
+    fw_kv *kv = etcdt_open(etcd.port, "/revoked", 0);
+    etcdt_lease lease;
+    etcdt_lease_new(&lease, kv, 3000);
+    char id[32];
+    snprintf(id, sizeof id, "%llx", (long long)fw_kv_lease_id(lease.lease));
+    etcdt_ctl(etcd.port, "lease", "revoke", id, NULL);
+    fw_kv_put_options options = {.lease = lease.lease};
+    etcdt_answer answer = {.done = false};
+    FWT_OK(fw_kv_put(kv, "k", etcdt_text("v"), &options, etcdt_on_done, &answer));
+    etcdt_await(&answer);
+    FWT_ERR(answer.status, FW_ELEASE);
+    free(answer.text);
+    ck_assert_uint_eq(etcdt_exists(kv, "k")->count, 0);
+    fwt_run_until(&lease.lost, 3000);
+    FWT_ERR(lease.reason, FW_ELEASE);
+    FWT_ERR(fw_kv_put(kv, "k", etcdt_text("v"), &options, etcdt_on_done, &answer), FW_ELEASE);
+    etcdt_lease_close(&lease);
+    etcdt_close(kv, 2000);
+}
+END_TEST
+
+START_TEST(server_hangs)
+{
+    fwt_etcd own;
+    fwt_etcd_start(&own);
+    fw_kv *kv = etcdt_open(own.port, "/hangs", 1000);
+    etcdt_lease lease;
+    etcdt_lease_new(&lease, kv, 2000);
+    FWT_OK(lease.status);
+    uint32_t ttl_ms = fw_kv_lease_ttl_ms(lease.lease);
+    fwt_proc_signal(own.proc, SIGSTOP);
+    uint64_t start = etcdt_now_ms();
+    fwt_run_until(&lease.lost, ttl_ms + 500);
+    ck_assert_uint_ge(etcdt_now_ms() - start, ttl_ms / 2);
+    FWT_ERR(lease.reason, FW_ELEASE);
+    ck_assert_ptr_nonnull(strstr(lease.detail, "127.0.0.1"));
+    start = etcdt_now_ms();
+    etcdt_lease_close(&lease);
+    ck_assert_uint_lt(etcdt_now_ms() - start, 1500);
+    etcdt_close(kv, 2000);
+    fwt_etcd_kill(&own);
+}
+END_TEST
+
+START_TEST(survives_a_restart)
+{
+    fwt_etcd own;
+    fwt_etcd_start(&own);
+    fw_kv *kv = etcdt_open(own.port, "/restart", 2000);
+    etcdt_lease lease;
+    etcdt_lease_new(&lease, kv, 8000);
+    fw_kv_put_options options = {.lease = lease.lease};
+    FWT_OK(etcdt_put_with(kv, "k", "v", &options)->status);
+    fwt_etcd_kill(&own);
+    fwt_run_for(500);
+    fwt_etcd_restart(&own);
+    fwt_run_for(9000);
+    ck_assert(!lease.lost);
+    ck_assert_uint_eq(etcdt_exists(kv, "k")->count, 1);
+    etcdt_lease_close(&lease);
+    etcdt_close(kv, 2000);
+    fwt_etcd_kill(&own);
+}
+END_TEST
+
+START_TEST(not_granted)
+{
+    fw_kv *kv = etcdt_open(fwt_free_port(), "/none", 800);
+    etcdt_lease lease;
+    etcdt_lease_new(&lease, kv, 2000);
+    FWT_ERR(lease.status, FW_EUNREACHABLE);
+    ck_assert_ptr_nonnull(strstr(lease.detail, "127.0.0.1:"));
+    etcdt_lease_close(&lease);
+    etcdt_close(kv, 2000);
+}
+END_TEST
+
+static void never_granted(fw_kv_lease *lease, int status, const char *detail, void *arg)
+{
+    (void)lease;
+    (void)status;
+    (void)detail;
+    (void)arg;
+    ck_abort_msg("a closed lease was reported");
+}
+
+START_TEST(closed_before_granted)
+{
+    fw_kv *kv = etcdt_open(etcd.port, "/early", 0);
+    fw_kv_lease_options options = {.ttl_ms = 30000, .on_granted = never_granted};
+    etcdt_lease lease = {.lease = NULL};
+    FWT_OK(fw_kv_lease_new(kv, &options, &lease.lease));
+    etcdt_lease_close(&lease);
+    ck_assert(strstr(etcdt_ctl(etcd.port, "lease", "list", NULL), "found 0 leases"));
+    etcdt_close(kv, 2000);
+}
+END_TEST
+
+/* Holds a key under a lease until it is killed. In a process of its own, which has no gRPC yet. */
+static void hold_key(int port, int ready)
+{
+    fwt_loop_setup(); /* a loop does not survive a fork */
+    fw_kv *kv = etcdt_open(port, "/killed", 0);
+    etcdt_lease lease;
+    etcdt_lease_new(&lease, kv, 2000);
+    fw_kv_put_options options = {.lease = lease.lease};
+    FWT_OK(etcdt_put_with(kv, "k", "v", &options)->status);
+    if (write(ready, "", 1) != 1)
+        _exit(1);
+    for (;;)
+        fwt_run_for(1000);
+}
+
+START_TEST(holder_is_killed)
+{
+    int fds[2];
+    ck_assert_int_eq(pipe(fds), 0);
+    pid_t pid = fork();
+    if (!pid)
+        hold_key(etcd.port, fds[1]);
+    char byte;
+    ck_assert_int_eq(read(fds[0], &byte, 1), 1);
+    fw_kv *kv = etcdt_open(etcd.port, "/killed", 0);
+    etcdt_watcher watcher;
+    etcdt_watch(&watcher, kv, "", true);
+    etcdt_expect(&watcher, "+k=v | ");
+    fwt_run_for(4000); /* twice its time */
+    ck_assert_uint_eq(watcher.deletes, 0);
+    kill(pid, SIGKILL);
+    waitpid(pid, NULL, 0);
+    etcdt_expect(&watcher, "-k ");
+    etcdt_close(kv, 2000);
+    etcdt_watcher_fini(&watcher);
+    close(fds[0]);
+    close(fds[1]);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("etcd leases");
+    TCase *tcase = fwt_tcase(suite, "lease", 120);
+    tcase_add_unchecked_fixture(tcase, start_etcd, stop_etcd);
+    tcase_add_test(tcase, kept_alive);
+    tcase_add_test(tcase, closed_with_the_store);
+    tcase_add_test(tcase, revoked_outside);
+    tcase_add_test(tcase, server_hangs);
+    tcase_add_test(tcase, survives_a_restart);
+    tcase_add_test(tcase, not_granted);
+    tcase_add_test(tcase, closed_before_granted);
+    tcase_add_test(tcase, holder_is_killed);
+    return fwt_main(suite);
+}

@@ -1,0 +1,239 @@
+/* Operations against a real etcd, seen from both sides. */
+#include "etcdt.h"
+
+static fwt_etcd etcd; /* one for the whole program; each test has a prefix of its own */
+
+static void start_etcd(void)
+{
+    fwt_etcd_start(&etcd);
+}
+
+static void stop_etcd(void)
+{
+    fwt_etcd_kill(&etcd);
+}
+
+START_TEST(put_get_delete)
+{
+    fw_kv *kv = etcdt_open(etcd.port, "//ops//a/", 0);
+    FWT_ERR(etcdt_get(kv, "x")->status, FW_ENOTFOUND);
+    const etcdt_answer *answer = etcdt_put(kv, "/x//y/", "one");
+    FWT_OK(answer->status);
+    int64_t revision = answer->revision;
+    ck_assert_int_gt(revision, 0);
+    answer = etcdt_get(kv, "x/y");
+    FWT_OK(answer->status);
+    ck_assert_str_eq(answer->text, "x/y=one;");
+    ck_assert_int_eq(answer->pair_revision, revision);
+    ck_assert_str_eq(etcdt_ctl(etcd.port, "get", "/ops/a/x/y", NULL), "/ops/a/x/y\none\n");
+    FWT_OK(etcdt_put(kv, "x/y", "")->status);
+    ck_assert_str_eq(etcdt_get(kv, "x/y")->text, "x/y=;");
+    ck_assert_uint_eq(etcdt_exists(kv, "x/y")->count, 1);
+    ck_assert_uint_eq(etcdt_exists(kv, "x")->count, 0);
+    FWT_OK(etcdt_delete(kv, "x/y")->status);
+    FWT_ERR(etcdt_delete(kv, "x/y")->status, FW_ENOTFOUND);
+    etcdt_close(kv, 2000);
+}
+END_TEST
+
+START_TEST(no_prefix)
+{
+    fw_kv *kv = etcdt_open(etcd.port, "", 0);
+    FWT_OK(etcdt_put(kv, "services/echo/a", "1")->status);
+    ck_assert_str_eq(etcdt_ctl(etcd.port, "get", "/services/echo/a", NULL),
+                     "/services/echo/a\n1\n");
+    ck_assert_str_eq(etcdt_list(kv, "services")->text, "services/echo/a=1;");
+    etcdt_close(kv, 2000);
+    kv = etcdt_open(etcd.port, "/services", 0);
+    ck_assert_str_eq(etcdt_list(kv, "")->text, "echo/a=1;");
+    etcdt_close(kv, 2000);
+}
+END_TEST
+
+START_TEST(boundaries)
+{
+    fw_kv *kv = etcdt_open(etcd.port, "/bound", 0);
+    const char *keys[] = {"a", "a/b", "a/b/c", "a/bc", "a.b", "a0", "ab/c"};
+    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++)
+        FWT_OK(etcdt_put(kv, keys[i], "1")->status);
+    etcdt_ctl(etcd.port, "put", "/bound0", "neighbour", NULL);
+    etcdt_ctl(etcd.port, "put", "/bound/a//twisted", "not ours", NULL);
+    ck_assert_str_eq(etcdt_list(kv, "a")->text, "a/b=1;a/b/c=1;a/bc=1;");
+    ck_assert_str_eq(etcdt_list(kv, "a/b")->text, "a/b/c=1;");
+    ck_assert_uint_eq(etcdt_list(kv, "")->count, 7);
+    const etcdt_answer *answer = etcdt_list(kv, "nothing");
+    FWT_OK(answer->status);
+    ck_assert_uint_eq(answer->count, 0);
+    FWT_OK(etcdt_delete_tree(kv, "nothing")->status);
+    answer = etcdt_delete_tree(kv, "a/b");
+    FWT_OK(answer->status);
+    ck_assert_uint_eq(answer->count, 1);
+    FWT_OK(etcdt_delete_tree(kv, "")->status);
+    ck_assert_uint_eq(etcdt_list(kv, "")->count, 0);
+    ck_assert_str_eq(etcdt_ctl(etcd.port, "get", "/bound0", NULL), "/bound0\nneighbour\n");
+    etcdt_close(kv, 2000);
+}
+END_TEST
+
+START_TEST(atomic)
+{
+    fw_kv *kv = etcdt_open(etcd.port, "/atomic", 0);
+    FWT_ERR(etcdt_atomic_put(kv, "k", "x", 7, NULL)->status, FW_ENOTFOUND);
+    FWT_ERR(etcdt_atomic_delete(kv, "k", 7)->status, FW_ENOTFOUND);
+    FWT_ERR(etcdt_atomic_delete(kv, "k", 0)->status, FW_ENOTFOUND);
+    const etcdt_answer *answer = etcdt_atomic_put(kv, "k", "1", 0, NULL);
+    FWT_OK(answer->status);
+    int64_t first = answer->revision;
+    FWT_ERR(etcdt_atomic_put(kv, "k", "2", 0, NULL)->status, FW_EEXISTS);
+    answer = etcdt_atomic_put(kv, "k", "2", first, NULL);
+    FWT_OK(answer->status);
+    int64_t second = answer->revision;
+    ck_assert_int_gt(second, first);
+    FWT_ERR(etcdt_atomic_put(kv, "k", "3", first, NULL)->status, FW_EMODIFIED);
+    FWT_ERR(etcdt_atomic_delete(kv, "k", first)->status, FW_EMODIFIED);
+    FWT_ERR(etcdt_atomic_delete(kv, "k", 0)->status, FW_EMODIFIED);
+    ck_assert_str_eq(etcdt_get(kv, "k")->text, "k=2;");
+    FWT_OK(etcdt_atomic_delete(kv, "k", second)->status);
+    FWT_ERR(etcdt_get(kv, "k")->status, FW_ENOTFOUND);
+    etcdt_close(kv, 2000);
+}
+END_TEST
+
+static size_t big_answers, big_failures;
+
+static void on_big(const fw_kv_result *result, void *arg)
+{
+    (void)arg;
+    big_answers++;
+    if (result->status)
+        big_failures++;
+}
+
+static void check_big(const fw_kv_result *result, void *arg)
+{
+    FWT_OK(result->status);
+    ck_assert_uint_eq(result->count, 9000);
+    char key[40];
+    for (size_t i = 0; i < result->count; i++) {
+        snprintf(key, sizeof key, "big/%06zu", i);
+        ck_assert_str_eq(result->pairs[i].key, key);
+        ck_assert_uint_eq(result->pairs[i].value.len, 600);
+        ck_assert_int_eq(((const char *)result->pairs[i].value.data)[599], (char)i);
+    }
+    *(bool *)arg = true;
+}
+
+START_TEST(list_over_4_mib)
+{
+    fw_kv *kv = etcdt_open(etcd.port, "/large", 60000);
+    char value[600], key[40];
+    for (size_t i = 0; i < 9000; i++) {
+        memset(value, (char)i, sizeof value);
+        snprintf(key, sizeof key, "big/%06zu", i);
+        FWT_OK(fw_kv_put(kv, key, (fw_slice){value, sizeof value}, NULL, on_big, NULL));
+        if (i % 500 == 499)
+            fwt_run_count(&big_answers, i + 1, 60000);
+    }
+    ck_assert_uint_eq(big_failures, 0);
+    bool done = false;
+    FWT_OK(fw_kv_list(kv, "big", check_big, &done));
+    fwt_run_until(&done, 30000);
+    etcdt_close(kv, 2000);
+}
+END_TEST
+
+START_TEST(sizes)
+{
+    fw_kv *kv = etcdt_open(etcd.port, "/sizes", 0);
+    char *value = malloc(2 << 20);
+    memset(value, 'v', 2 << 20);
+    size_t largest = 1536 * 1024 - 4096;
+    value[largest] = 0;
+    char key[FW_KV_MAX_KEY_BYTES + 1];
+    memset(key, 'k', sizeof key);
+    key[FW_KV_MAX_KEY_BYTES] = 0;
+    FWT_OK(etcdt_atomic_put(kv, key, value, 0, NULL)->status);
+    ck_assert_uint_eq(strlen(etcdt_get(kv, key)->text), sizeof key - 1 + largest + 2);
+    FWT_ERR(fw_kv_put(kv, "k", (fw_slice){value, largest + 1}, NULL, etcdt_on_done, NULL),
+            FW_EVALUESIZE);
+    free(value);
+    etcdt_close(kv, 2000);
+}
+END_TEST
+
+START_TEST(time_to_live)
+{
+    fw_kv *kv = etcdt_open(etcd.port, "/ttl", 0);
+    fw_kv_put_options options = {.ttl_ms = 1500};
+    FWT_OK(etcdt_put_with(kv, "k", "1", &options)->status);
+    ck_assert_int_ne(etcdt_get(kv, "k")->lease, 0);
+    /* A put that fails leaves no lease behind. */
+    ck_assert(strstr(etcdt_ctl(etcd.port, "lease", "list", NULL), "found 1 leases"));
+    FWT_ERR(etcdt_atomic_put(kv, "k", "2", 0, &options)->status, FW_EEXISTS);
+    fwt_run_for(200);
+    ck_assert(strstr(etcdt_ctl(etcd.port, "lease", "list", NULL), "found 1 leases"));
+    uint64_t start = etcdt_now_ms();
+    while (etcdt_exists(kv, "k")->count) {
+        ck_assert_uint_lt(etcdt_now_ms() - start, 8000);
+        fwt_run_for(50);
+    }
+    etcdt_close(kv, 2000);
+}
+END_TEST
+
+START_TEST(no_space)
+{
+    fwt_etcd small;
+    setenv("ETCD_QUOTA_BACKEND_BYTES", "4194304", 1);
+    fwt_etcd_start(&small);
+    unsetenv("ETCD_QUOTA_BACKEND_BYTES");
+    fw_kv *kv = etcdt_open(small.port, "/s", 0);
+    char *value = malloc(1000001), key[20];
+    memset(value, 'v', 1000000);
+    value[1000000] = 0;
+    int status = FW_OK;
+    for (int i = 0; !status && i < 10; i++) {
+        snprintf(key, sizeof key, "k%d", i);
+        status = etcdt_put(kv, key, value)->status;
+    }
+    FWT_ERR(status, FW_ENOSPACE);
+    ck_assert_ptr_nonnull(strstr(etcdt_put(kv, "k", "v")->detail, "space exceeded"));
+    FWT_OK(etcdt_get(kv, "k0")->status);
+    FWT_OK(etcdt_delete(kv, "k0")->status);
+    free(value);
+    etcdt_close(kv, 2000);
+    fwt_etcd_kill(&small);
+}
+END_TEST
+
+START_TEST(urls)
+{
+    fw_kv *kv;
+    FWT_ERR(fw_kv_open(fwt_loop, "etcd://127.0.0.1:1/p?tls=yes", NULL, &kv), FW_EOPTION);
+    FWT_ERR(fw_kv_open(fwt_loop, "etcd:/p", NULL, &kv), FW_EURL);
+    char url[100];
+    snprintf(url, sizeof url, "etcd://localhost:%d/named", etcd.port);
+    kv = etcdt_open_url(url, 0);
+    FWT_OK(etcdt_put(kv, "k", "1")->status);
+    ck_assert_uint_eq(fw_kv_capabilities(kv),
+                      FW_KV_CAN_SHARE_PROCESSES | FW_KV_CAN_SHARE_MACHINES | FW_KV_CAN_PERSIST);
+    etcdt_close(kv, 2000);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("etcd operations");
+    TCase *tcase = fwt_tcase(suite, "ops", 120);
+    tcase_add_unchecked_fixture(tcase, start_etcd, stop_etcd);
+    tcase_add_test(tcase, put_get_delete);
+    tcase_add_test(tcase, no_prefix);
+    tcase_add_test(tcase, boundaries);
+    tcase_add_test(tcase, atomic);
+    tcase_add_test(tcase, list_over_4_mib);
+    tcase_add_test(tcase, sizes);
+    tcase_add_test(tcase, time_to_live);
+    tcase_add_test(tcase, no_space);
+    tcase_add_test(tcase, urls);
+    return fwt_main(suite);
+}

@@ -1,0 +1,275 @@
+/* Watches across everything that can happen to the server. */
+#include "etcdt.h"
+
+/* While it runs under another port the client cannot reach it, and the test can. */
+static void restart_at(fwt_etcd *etcd, int port)
+{
+    if (etcd->proc)
+        fwt_etcd_kill(etcd);
+    etcd->port = port;
+    fwt_etcd_restart(etcd);
+}
+
+START_TEST(key_and_tree)
+{
+    fwt_etcd etcd;
+    fwt_etcd_start(&etcd);
+    fw_kv *kv = etcdt_open(etcd.port, "/p", 0);
+    FWT_OK(etcdt_put(kv, "a/b", "1")->status);
+    FWT_OK(etcdt_put(kv, "a/b/c", "1")->status);
+    FWT_OK(etcdt_put(kv, "a/bc", "1")->status);
+    etcdt_watcher tree, key;
+    etcdt_watch(&tree, kv, "a/b", true);
+    etcdt_watch(&key, kv, "a/b", false);
+    etcdt_expect(&tree, "| ");
+    etcdt_expect(&key, "| ");
+    FWT_OK(etcdt_put(kv, "a/b", "2")->status);
+    FWT_OK(etcdt_put(kv, "a/b/c", "2")->status);
+    FWT_OK(etcdt_put(kv, "a/bc/d", "2")->status);
+    FWT_OK(etcdt_delete_tree(kv, "a/b")->status);
+    FWT_OK(etcdt_delete(kv, "a/b")->status);
+    FWT_OK(etcdt_put(kv, "a/b/end", "")->status);
+    FWT_OK(etcdt_put(kv, "a/b", "")->status);
+    etcdt_expect(&tree, "end= ");
+    etcdt_expect(&key, "+a/b= ");
+    ck_assert_str_eq(tree.record, "+a/b/c=1 | +a/b/c=2 -a/b/c +a/b/end= ");
+    ck_assert_str_eq(key.record, "+a/b=1 | +a/b=2 -a/b +a/b= ");
+    etcdt_close(kv, 2000);
+    etcdt_watcher_fini(&tree);
+    etcdt_watcher_fini(&key);
+    fwt_etcd_kill(&etcd);
+}
+END_TEST
+
+START_TEST(killed_and_restarted)
+{
+    fwt_etcd etcd;
+    fwt_etcd_start(&etcd);
+    int port = etcd.port, other = fwt_free_port();
+    fw_kv *kv = etcdt_open(port, "/p", 2000);
+    FWT_OK(etcdt_put(kv, "a", "0")->status);
+    etcdt_watcher watcher;
+    etcdt_watch(&watcher, kv, "", true);
+    etcdt_expect(&watcher, "| ");
+    FWT_OK(etcdt_put(kv, "a", "1")->status);
+    etcdt_expect(&watcher, "+a=1 ");
+    for (int round = 0; round < 2; round++) {
+        restart_at(&etcd, other);
+        etcdt_ctl(other, "put", "/p/b", "1", NULL);
+        etcdt_ctl(other, "put", "/p/b", "2", NULL);
+        etcdt_ctl(other, "put", "/q/x", "1", NULL);
+        etcdt_ctl(other, "del", "/p/a", NULL);
+        etcdt_ctl(other, "put", "/p/a", "2", NULL);
+        restart_at(&etcd, port);
+        etcdt_ctl(port, "put", "/p/c", round ? "end" : "half", NULL);
+        etcdt_expect(&watcher, round ? "+c=end " : "+c=half ");
+    }
+    char *data = etcdt_data(&watcher);
+    ck_assert_str_eq(data, "+a=0 | +a=1 +b=1 +b=2 -a +a=2 +c=half +b=1 +b=2 -a +a=2 +c=end ");
+    ck_assert_uint_ge(watcher.stales, 2);
+    ck_assert_uint_eq(watcher.lives, watcher.stales);
+    free(data);
+    etcdt_close(kv, 2000);
+    etcdt_watcher_fini(&watcher);
+    fwt_etcd_kill(&etcd);
+}
+END_TEST
+
+START_TEST(compacted)
+{
+    fwt_etcd etcd;
+    fwt_etcd_start(&etcd);
+    int port = etcd.port, other = fwt_free_port();
+    fw_kv *kv = etcdt_open(port, "/p", 2000);
+    FWT_OK(etcdt_put(kv, "kept", "1")->status);
+    FWT_OK(etcdt_put(kv, "gone", "1")->status);
+    FWT_OK(etcdt_put(kv, "new", "1")->status);
+    etcdt_watcher watcher;
+    etcdt_watch(&watcher, kv, "", true);
+    etcdt_expect(&watcher, "| ");
+    size_t before = watcher.len;
+    restart_at(&etcd, other);
+    etcdt_ctl(other, "del", "/p/gone", NULL);
+    etcdt_ctl(other, "put", "/p/new", "2", NULL);
+    etcdt_ctl(other, "put", "/p/new", "3", NULL);
+    etcdt_ctl(other, "put", "/p/more", "1", NULL);
+    fw_kv *aside = etcdt_open(other, "/p", 2000);
+    char revision[32];
+    snprintf(revision, sizeof revision, "%lld", (long long)etcdt_list(aside, "")->revision);
+    etcdt_close(aside, 2000);
+    etcdt_ctl(other, "compact", revision, NULL);
+    restart_at(&etcd, port);
+    etcdt_expect(&watcher, "resync ");
+    etcdt_expect(&watcher, "live ");
+    char *data = etcdt_data(&watcher);
+    ck_assert_str_eq(data + before, "resync +more=1 +new=3 -gone | ");
+    free(data);
+    FWT_OK(etcdt_put(kv, "after", "1")->status);
+    etcdt_expect(&watcher, "+after=1 ");
+    etcdt_close(kv, 2000);
+    etcdt_watcher_fini(&watcher);
+    fwt_etcd_kill(&etcd);
+}
+END_TEST
+
+/* The server has lost its data: our revision lies in its future, where nothing would ever happen.
+ */
+START_TEST(revision_went_back)
+{
+    fwt_etcd etcd;
+    fwt_etcd_start(&etcd);
+    fw_kv *kv = etcdt_open(etcd.port, "/p", 2000);
+    for (int i = 0; i < 20; i++)
+        FWT_OK(etcdt_put(kv, "a", "1")->status);
+    etcdt_watcher watcher;
+    etcdt_watch(&watcher, kv, "", true);
+    etcdt_expect(&watcher, "| ");
+    fwt_etcd_kill(&etcd);
+    snprintf(etcd.data_dir, sizeof etcd.data_dir, "%s/etcd", fwt_tmpdir());
+    fwt_etcd_restart(&etcd);
+    etcdt_ctl(etcd.port, "put", "/p/b", "1", NULL);
+    etcdt_expect(&watcher, "+b=1 ");
+    etcdt_expect(&watcher, "-a ");
+    etcdt_expect(&watcher, "live ");
+    ck_assert_ptr_nonnull(strstr(watcher.record, "resync "));
+    etcdt_close(kv, 2000);
+    etcdt_watcher_fini(&watcher);
+    fwt_etcd_kill(&etcd);
+}
+END_TEST
+
+/* More than gRPC's default limit waits for the watcher when it comes back. */
+START_TEST(large_backlog)
+{
+    fwt_etcd etcd;
+    fwt_etcd_start(&etcd);
+    int port = etcd.port, other = fwt_free_port();
+    fw_kv *kv = etcdt_open(port, "/p", 2000);
+    etcdt_watcher watcher;
+    etcdt_watch(&watcher, kv, "", true);
+    etcdt_expect(&watcher, "| ");
+    restart_at(&etcd, other);
+    fw_kv *aside = etcdt_open(other, "/p", 5000);
+    char *value = malloc(1200001), key[20];
+    memset(value, 'v', 1200000);
+    value[1200000] = 0;
+    for (int i = 0; i < 8; i++) {
+        snprintf(key, sizeof key, "k%d", i);
+        FWT_OK(etcdt_put(aside, key, value)->status);
+    }
+    free(value);
+    etcdt_close(aside, 2000);
+    restart_at(&etcd, port);
+    etcdt_expect(&watcher, "+k7= ");
+    char *data = etcdt_data(&watcher);
+    ck_assert_str_eq(data, "| +k0= +k1= +k2= +k3= +k4= +k5= +k6= +k7= ");
+    free(data);
+    etcdt_close(kv, 2000);
+    etcdt_watcher_fini(&watcher);
+    fwt_etcd_kill(&etcd);
+}
+END_TEST
+
+#define WRITES 2000
+
+/* Watches that are opened while a writer runs see every key once. */
+START_TEST(no_gap)
+{
+    fwt_etcd etcd;
+    fwt_etcd_start(&etcd);
+    fw_kv *kv = etcdt_open(etcd.port, "/p", 20000), *writer = etcdt_open(etcd.port, "/p", 20000);
+    static etcdt_answer answers[WRITES];
+    static etcdt_watcher watchers[4];
+    char key[20];
+    for (size_t i = 0; i < WRITES; i++) {
+        snprintf(key, sizeof key, "k%zu", i);
+        FWT_OK(fw_kv_put(writer, key, etcdt_text("v"), NULL, etcdt_on_done, &answers[i]));
+        if (i % 500 == 250)
+            etcdt_watch(&watchers[i / 500], kv, "", true);
+        if (i % 20 == 19)
+            fwt_run_for(2);
+    }
+    for (size_t i = 0; i < WRITES; i++) {
+        etcdt_await(&answers[i]);
+        FWT_OK(answers[i].status);
+        free(answers[i].text);
+    }
+    for (size_t w = 0; w < 4; w++) {
+        fwt_run_count(&watchers[w].puts, WRITES, 20000);
+        fwt_run_count(&watchers[w].snapshots, 1, 20000);
+    }
+    fwt_run_for(200);
+    for (size_t w = 0; w < 4; w++) {
+        ck_assert_uint_eq(watchers[w].puts, WRITES);
+        ck_assert_uint_eq(watchers[w].snapshots, 1);
+        ck_assert_uint_eq(watchers[w].stales, 0);
+    }
+    etcdt_close(kv, 2000);
+    etcdt_close(writer, 2000);
+    for (size_t w = 0; w < 4; w++)
+        etcdt_watcher_fini(&watchers[w]);
+    fwt_etcd_kill(&etcd);
+}
+END_TEST
+
+/* ---- closing inside the callback ---- */
+
+struct closer {
+    fw_kv_event_type at;
+    bool closing, closed;
+};
+
+static void on_closed(void *arg)
+{
+    ((struct closer *)arg)->closed = true;
+}
+
+static void close_inside(fw_kv_watch *watch, const fw_kv_event *events, size_t count, void *arg)
+{
+    struct closer *closer = arg;
+    ck_assert(!closer->closing);
+    for (size_t i = 0; i < count; i++)
+        if (events[i].type == closer->at)
+            closer->closing = true;
+    if (closer->closing)
+        fw_kv_watch_close(watch, on_closed, closer);
+}
+
+START_TEST(closed_inside)
+{
+    fwt_etcd etcd;
+    fwt_etcd_start(&etcd);
+    fw_kv *kv = etcdt_open(etcd.port, "/p", 2000);
+    fw_kv_watch *watch;
+    struct closer snapshot = {.at = FW_KV_END_OF_SNAPSHOT}, put = {.at = FW_KV_PUT},
+                  stale = {.at = FW_KV_STALE}, live = {.at = FW_KV_LIVE};
+    FWT_OK(fw_kv_watch_tree(kv, "", close_inside, &snapshot, &watch));
+    fwt_run_until(&snapshot.closed, 5000);
+    FWT_OK(fw_kv_watch_tree(kv, "", close_inside, &put, &watch));
+    FWT_OK(fw_kv_watch_tree(kv, "", close_inside, &stale, &watch));
+    FWT_OK(fw_kv_watch_tree(kv, "", close_inside, &live, &watch));
+    fwt_run_for(300);
+    FWT_OK(etcdt_put(kv, "k", "v")->status);
+    fwt_run_until(&put.closed, 5000);
+    fwt_etcd_kill(&etcd);
+    fwt_run_until(&stale.closed, 5000);
+    fwt_etcd_restart(&etcd);
+    fwt_run_until(&live.closed, 10000);
+    etcdt_close(kv, 2000);
+    fwt_etcd_kill(&etcd);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("etcd watches");
+    TCase *tcase = fwt_tcase(suite, "watch", 120);
+    tcase_add_test(tcase, key_and_tree);
+    tcase_add_test(tcase, killed_and_restarted);
+    tcase_add_test(tcase, compacted);
+    tcase_add_test(tcase, revision_went_back);
+    tcase_add_test(tcase, large_backlog);
+    tcase_add_test(tcase, no_gap);
+    tcase_add_test(tcase, closed_inside);
+    return fwt_main(suite);
+}
