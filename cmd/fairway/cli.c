@@ -1,0 +1,281 @@
+#include "cli.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* ---- printing ---- */
+
+int cli_fail(int code, const char *what, const char *why)
+{
+    fprintf(stderr, "fairway: %s: %s\n", what, why);
+    return code;
+}
+
+int cli_exit_code(int error)
+{
+    switch (error) {
+    case FW_OK:
+        return EXIT_DONE;
+    case FW_EURL:
+    case FW_ESCHEME:
+    case FW_EOPTION:
+    case FW_EKEY:
+    case FW_EVALUESIZE:
+    case FW_ESERVICE:
+    case FW_EINSTANCE:
+        return EXIT_USAGE;
+    case FW_EUNREACHABLE:
+    case FW_EDEADLINE:
+    case FW_EUNKNOWN:
+        return EXIT_UNREACHABLE;
+    case FW_EEXISTS:
+    case FW_EMODIFIED:
+        return EXIT_CONFLICT;
+    default:
+        return EXIT_FAILED;
+    }
+}
+
+int cli_fail_error(const char *what, int error, const char *detail)
+{
+    char why[1024];
+    bool has_detail = detail && *detail;
+    snprintf(why, sizeof why, "%s%s%s", fw_strerror(error), has_detail ? ": " : "",
+             has_detail ? detail : "");
+    return cli_fail(cli_exit_code(error), what, why);
+}
+
+void cli_print_json(cJSON *json)
+{
+    char *text = cJSON_PrintUnformatted(json);
+    if (text)
+        puts(text);
+    fflush(stdout);
+    free(text);
+    cJSON_Delete(json);
+}
+
+static char *base64(fw_slice bytes)
+{
+    static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    const uint8_t *in = bytes.data;
+    char *text = malloc((bytes.len + 2) / 3 * 4 + 1), *out = text;
+    for (size_t i = 0; text && i < bytes.len; i += 3) {
+        size_t left = bytes.len - i;
+        uint32_t word = (uint32_t)in[i] << 16 | (uint32_t)(left > 1 ? in[i + 1] : 0) << 8 |
+                        (uint32_t)(left > 2 ? in[i + 2] : 0);
+        *out++ = digits[word >> 18];
+        *out++ = digits[word >> 12 & 63];
+        *out++ = left > 1 ? digits[word >> 6 & 63] : '=';
+        *out++ = left > 2 ? digits[word & 63] : '=';
+    }
+    if (text)
+        *out = 0;
+    return text;
+}
+
+/* UTF-8 without NUL, as a JSON string can hold it. cJSON passes bytes through, so this is checked
+ * here. */
+static bool is_text(fw_slice bytes)
+{
+    const uint8_t *p = bytes.data, *end = p + bytes.len;
+    while (p < end) {
+        unsigned more = *p < 0x80                  ? 0
+                        : *p >= 0xc2 && *p <= 0xdf ? 1
+                        : *p >= 0xe0 && *p <= 0xef ? 2
+                        : *p >= 0xf0 && *p <= 0xf4 ? 3
+                                                   : 9;
+        if (!*p || more == 9 || (size_t)(end - p) <= more)
+            return false;
+        for (unsigned i = 1; i <= more; i++)
+            if ((p[i] & 0xc0) != 0x80)
+                return false;
+        p += more + 1;
+    }
+    return true;
+}
+
+void cli_json_add_bytes(cJSON *json, const char *name, fw_slice bytes)
+{
+    if (is_text(bytes)) {
+        char *text = strndup(bytes.data ? bytes.data : "", bytes.len);
+        cJSON_AddStringToObject(json, name, text ? text : "");
+        free(text);
+        return;
+    }
+    char key[64], *text = base64(bytes);
+    snprintf(key, sizeof key, "%s_base64", name);
+    cJSON_AddStringToObject(json, key, text ? text : "");
+    free(text);
+}
+
+cJSON *cli_json_instance(const fw_instance *instance)
+{
+    char *text = NULL, *url = NULL;
+    cJSON *json = cJSON_CreateObject();
+    cJSON_AddStringToObject(json, "service", instance->service);
+    cJSON_AddStringToObject(json, "id", instance->id);
+    if (!fw_instance_url(instance, &url))
+        cJSON_AddStringToObject(json, "url", url);
+    cJSON_AddStringToObject(json, "state", instance->state ? "offline" : "online");
+    cJSON *node = fw_instance_encode(instance, &text) ? NULL : cJSON_Parse(text);
+    if (node)
+        cJSON_AddItemToObject(json, "node", node);
+    free(text);
+    free(url);
+    return json;
+}
+
+/* ---- the loop and the store ---- */
+
+static void on_signal(uv_signal_t *handle, int signal)
+{
+    cli_context *cli = handle->data;
+    if (cli->stopped)
+        _exit(128 + signal); /* asked twice: now */
+    if (cli->on_signal) {
+        cli->stopped = true;
+        cli->on_signal(cli, signal, cli->signal_arg);
+    } else {
+        cli_stop(cli, EXIT_DONE);
+    }
+}
+
+int cli_open(cli_context *cli)
+{
+    int err = fw_loop_new(&cli->loop);
+    if (err)
+        return cli_fail_error("event loop", err, NULL);
+    static const int numbers[] = {SIGINT, SIGTERM};
+    for (int i = 0; i < 2; i++) {
+        uv_signal_init(fw_loop_uv(cli->loop), &cli->signals[i]);
+        cli->signals[i].data = cli;
+        uv_signal_start(&cli->signals[i], on_signal, numbers[i]);
+        cli->open_signals++;
+    }
+    return -1;
+}
+
+/* The store that is used when none is named: embedded, in the place for a user's or the machine's
+ * state. */
+static const char *default_store(void)
+{
+    static char url[1100];
+    const char *state = getenv("XDG_STATE_HOME"), *home = getenv("HOME");
+    if (geteuid() == 0)
+        snprintf(url, sizeof url, "lmdb:/var/lib/fairway");
+    else if (state && *state)
+        snprintf(url, sizeof url, "lmdb:%s/fairway", state);
+    else
+        snprintf(url, sizeof url, "lmdb:%s/.local/state/fairway", home ? home : "/tmp");
+    return url;
+}
+
+static void close_loop(cli_context *cli);
+
+int cli_open_store(cli_context *cli)
+{
+    if (!cli->store)
+        cli->store = default_store();
+    fw_kv_options options = {.timeout_ms = cli->timeout_ms};
+    int err = fw_kv_open(cli->loop, cli->store, &options, &cli->kv);
+    if (!err)
+        return -1;
+    close_loop(cli);
+    return cli_fail_error(cli->store, err, NULL);
+}
+
+void cli_stop(cli_context *cli, int exit_code)
+{
+    if (!cli->stopped || exit_code)
+        cli->exit_code = exit_code;
+    cli->stopped = true;
+    fw_loop_stop(cli->loop);
+}
+
+static void close_loop(cli_context *cli)
+{
+    for (unsigned i = 0; i < cli->open_signals; i++)
+        uv_close((uv_handle_t *)&cli->signals[i], NULL);
+    fw_loop_run(cli->loop);
+    int err = fw_loop_close(cli->loop);
+    if (err) /* an object was left open: a mistake in the program */
+        cli_fail_error("event loop", err, NULL);
+}
+
+int cli_run(cli_context *cli)
+{
+    fw_loop_run(cli->loop);
+    if (cli->kv)
+        fw_kv_close(cli->kv, NULL, NULL);
+    close_loop(cli);
+    return cli->exit_code;
+}
+
+/* ---- instances ---- */
+
+/* Host name without what an id cannot have, and eight random digits. */
+static void make_id(char *ret_id, size_t size)
+{
+    char host[64] = "";
+    gethostname(host, sizeof host - 1);
+    size_t n = 0;
+    for (const char *p = host; *p && *p != '.' && n < 40; p++)
+        if (strchr("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_", *p))
+            ret_id[n++] = *p;
+    uint32_t digits = 0;
+    uv_random(NULL, NULL, &digits, sizeof digits, 0, NULL);
+    snprintf(ret_id + n, size - n, "%s%08x", n ? "-" : "", digits);
+}
+
+static int split_metadata(const cli_list *list, char **ret_text, fw_instance_field *fields)
+{
+    for (size_t i = 0; i < list->count; i++) {
+        const char *equals = strchr(list->items[i], '=');
+        if (!equals || equals == list->items[i])
+            return cli_fail(EXIT_USAGE, list->items[i], "metadata is given as KEY=VALUE");
+        ret_text[i] = strdup(list->items[i]);
+        if (!ret_text[i])
+            return cli_fail_error("metadata", UV_ENOMEM, NULL);
+        ret_text[i][equals - list->items[i]] = 0;
+        fields[i] = (fw_instance_field){ret_text[i], ret_text[i] + (equals - list->items[i]) + 1};
+    }
+    return -1;
+}
+
+int cli_instance_new(const cli_instance_options *options, const char *service, const char *url,
+                     const char *protocol, const fw_instance **ret_instance)
+{
+    char id[80], *net = NULL, *addr = NULL, *texts[CLI_LIST_MAX] = {NULL};
+    fw_instance_field fields[CLI_LIST_MAX];
+    make_id(id, sizeof id);
+    int rc = split_metadata(&options->metadata, texts, fields);
+    int err = rc < 0 ? fw_instance_parse_url(url, &net, &addr) : FW_OK;
+    if (err)
+        rc = cli_fail_error(url, err, NULL);
+    if (rc < 0) {
+        fw_instance instance = {.service = service,
+                                .id = options->id ? options->id : id,
+                                .net = net,
+                                .addr = addr,
+                                .balance = "rr",
+                                .zone = options->zone,
+                                .protocol = protocol,
+                                .version = options->version,
+                                .weight = options->weight,
+                                .started = (int64_t)time(NULL),
+                                .metadata = fields,
+                                .metadata_count = options->metadata.count};
+        err = fw_instance_create(&instance, ret_instance);
+        if (err)
+            rc = cli_fail_error(err == FW_ESERVICE ? service : instance.id, err, NULL);
+    }
+    for (size_t i = 0; i < options->metadata.count; i++)
+        free(texts[i]);
+    free(net);
+    free(addr);
+    return rc;
+}

@@ -1,0 +1,147 @@
+/*
+ * What the commands share: options, the loop and the store, signals, printing, exit codes.
+ */
+#ifndef CLI_H
+#define CLI_H
+
+#include <cjson/cJSON.h>
+#include <fairway/discovery.h>
+#include <fairway/error.h>
+#include <fairway/kvstore.h>
+#include <fairway/log.h>
+#include <stdio.h>
+#include <uv.h>
+
+/* Exit codes of the program. */
+enum { EXIT_DONE = 0, EXIT_FAILED = 1, EXIT_USAGE = 2, EXIT_UNREACHABLE = 3, EXIT_CONFLICT = 4 };
+
+/* ---- options ---- */
+
+typedef enum cli_option_type {
+    CLI_FLAG,     /* bool */
+    CLI_TEXT,     /* const char * */
+    CLI_UINT,     /* uint32_t */
+    CLI_DURATION, /* uint32_t, milliseconds; "1m30s" */
+    CLI_LIST      /* cli_list: may be given more than once */
+} cli_option_type;
+
+#define CLI_LIST_MAX 64
+typedef struct cli_list {
+    const char *items[CLI_LIST_MAX];
+    size_t count;
+} cli_list;
+
+typedef struct cli_option {
+    const char *name; /* as --name; the environment's FAIRWAY_NAME gives its default */
+    const char *also; /* another spelling, or NULL */
+    cli_option_type type;
+    void *target;
+    const char *metavar;
+    const char *help;
+} cli_option;
+
+typedef struct cli_context {
+    const char *store;
+    bool json;
+    uint32_t timeout_ms;
+    const char *log_level, *log_format;
+
+    const char *command; /* "kv put", for messages */
+    fw_loop *loop;
+    fw_kv *kv;
+    uv_signal_t signals[2];
+    unsigned open_signals;
+    bool stopped; /* cli_stop was called, or a signal came */
+    int exit_code;
+    /* Called on SIGINT and SIGTERM; NULL: cli_stop(cli, 0). A second signal ends the program at
+     * once. */
+    void (*on_signal)(struct cli_context *cli, int signal, void *arg);
+    void *signal_arg;
+} cli_context;
+
+typedef struct cli_command {
+    const char *name;     /* "call" or "kv put" */
+    const char *operands; /* "NAME METHOD [DATA]" */
+    const char *summary;  /* one line */
+    int (*run)(cli_context *cli, int argc,
+               char **argv); /* argv[0] is the first word after the name */
+} cli_command;
+
+/* Parses the options (NULL-terminated by name) and gives back the operands, which are moved to the
+ * front of argv. An exit code: -1 to go on, else what to exit with (--help and mistakes were
+ * printed). least and most: how many operands there may be (most -1: any). Stops at "--", whose
+ * followers count as operands. */
+int cli_parse(cli_context *cli, const cli_option *options, const char *usage, const char *help,
+              int argc, char **argv, int least, int most, int *ret_count);
+/* "1h2m3s", "500ms", "1.5s", "0" to milliseconds. FW_EOPTION. */
+int cli_duration_parse(const char *text, uint32_t *ret_ms);
+
+/* ---- printing ---- */
+
+/* "fairway: what: why" on stderr; returns code. */
+int cli_fail(int code, const char *what, const char *why);
+/* The exit code that an error means. */
+int cli_exit_code(int error);
+/* Prints an error with its text and detail, and returns its exit code. */
+int cli_fail_error(const char *what, int error, const char *detail);
+/* Prints the object as one line and deletes it. */
+void cli_print_json(cJSON *json);
+/* Adds a value as text under name, or as name_base64 if it is not UTF-8. */
+void cli_json_add_bytes(cJSON *json, const char *name, fw_slice bytes);
+cJSON *cli_json_instance(const fw_instance *instance);
+
+/* ---- the loop and the store ---- */
+
+/* Makes the loop and watches for signals; cli_open_store opens the store of --store on it. Exit
+ * code or -1. */
+int cli_open(cli_context *cli);
+int cli_open_store(cli_context *cli);
+/* Runs until cli_stop, or a signal; then closes the store, the signals and the loop, and gives the
+ * exit code. Whatever else is on the loop must be closed by then or by itself. */
+int cli_run(cli_context *cli);
+void cli_stop(cli_context *cli, int exit_code);
+
+/* ---- instances from options ---- */
+
+typedef struct cli_instance_options {
+    const char *id, *zone, *version;
+    uint32_t weight, ttl_ms;
+    cli_list metadata;
+} cli_instance_options;
+
+#define CLI_INSTANCE_OPTIONS(o)                                                                    \
+    {"id", NULL, CLI_TEXT, &(o)->id, "ID", "instance id (default: host name and random digits)"},  \
+        {"weight", NULL, CLI_UINT, &(o)->weight, "N", "share of the calls (default 1)"},           \
+        {"zone", NULL, CLI_TEXT, &(o)->zone, "ZONE", "where it runs"},                             \
+        {"service-version", NULL, CLI_TEXT, &(o)->version, "V", "version of the service"},         \
+        {"meta", NULL, CLI_LIST, &(o)->metadata, "K=V", "metadata; may be repeated"},              \
+    {                                                                                              \
+        "ttl", NULL, CLI_DURATION, &(o)->ttl_ms, "DUR",                                            \
+            "lease: how long it stays listed after a crash (default 10s)"                          \
+    }
+
+/* Makes an instance of a service at a URL; errors are printed. Exit code or -1. */
+int cli_instance_new(const cli_instance_options *options, const char *service, const char *url,
+                     const char *protocol, const fw_instance **ret_instance);
+
+/* ---- commands ---- */
+int cmd_call(cli_context *cli, int argc, char **argv);
+int cmd_demo(cli_context *cli, int argc, char **argv);
+int cmd_gateway(cli_context *cli, int argc, char **argv);
+int cmd_kv_cad(cli_context *cli, int argc, char **argv);
+int cmd_kv_cas(cli_context *cli, int argc, char **argv);
+int cmd_kv_del(cli_context *cli, int argc, char **argv);
+int cmd_kv_exists(cli_context *cli, int argc, char **argv);
+int cmd_kv_get(cli_context *cli, int argc, char **argv);
+int cmd_kv_ls(cli_context *cli, int argc, char **argv);
+int cmd_kv_put(cli_context *cli, int argc, char **argv);
+int cmd_kv_rmtree(cli_context *cli, int argc, char **argv);
+int cmd_kv_watch(cli_context *cli, int argc, char **argv);
+int cmd_register(cli_context *cli, int argc, char **argv);
+int cmd_resolve(cli_context *cli, int argc, char **argv);
+int cmd_serve(cli_context *cli, int argc, char **argv);
+int cmd_services(cli_context *cli, int argc, char **argv);
+int cmd_version(cli_context *cli, int argc, char **argv);
+int cmd_watch(cli_context *cli, int argc, char **argv);
+
+#endif
