@@ -76,14 +76,14 @@ fwi_endpoint *fwi_endpoint_new(fw_proxy *proxy, fw_loop *loop, const fw_instance
     fw_backoff_init(&endpoint->backoff,
                     options->backoff_base_ms ? options->backoff_base_ms : DEFAULT_BACKOFF_BASE_MS,
                     options->backoff_max_ms ? options->backoff_max_ms : DEFAULT_BACKOFF_MAX_MS);
-    endpoint->rpc_options = (fw_rpc_options){
-        .call_timeout_ms = options->call_timeout_ms,
-        .dial_timeout_ms =
-            options->dial_timeout_ms ? options->dial_timeout_ms : DEFAULT_DIAL_TIMEOUT_MS,
-        .max_frame_bytes = options->max_frame_bytes,
-        .on_open = on_open,
-        .on_closed = on_closed,
-        .arg = endpoint};
+    endpoint->rpc_options =
+        (fw_rpc_options){.call_timeout_ms = options->call_timeout_ms,
+                         .dial_timeout_ms = options->dial_timeout_ms ? options->dial_timeout_ms
+                                                                     : DEFAULT_DIAL_TIMEOUT_MS,
+                         .max_frame_bytes = options->max_frame_bytes,
+                         .on_open = on_open,
+                         .on_closed = on_closed,
+                         .arg = endpoint};
     return endpoint;
 }
 

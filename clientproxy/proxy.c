@@ -1,11 +1,11 @@
 /*
  * The proxy: a watcher's instances as endpoints, and the calls on their way to one.
  *
- * A call is in one of three places: in `waiting` until the first list of instances is complete; in an
- * endpoint's `waiters` until its connection is open; or with the endpoint's connection, sent. Only on
- * an open connection is anything sent, so a call that waits can go elsewhere when a connection cannot
- * be opened, and one that was sent never does. A waiting call owns a copy of its message and has a
- * timer of its own.
+ * A call is in one of three places: in `waiting` until the first list of instances is complete; in
+ * an endpoint's `waiters` until its connection is open; or with the endpoint's connection, sent.
+ * Only on an open connection is anything sent, so a call that waits can go elsewhere when a
+ * connection cannot be opened, and one that was sent never does. A waiting call owns a copy of its
+ * message and has a timer of its own.
  *
  * `endpoints` and `views` run in parallel: the views are what the balancer looks at.
  */
@@ -27,7 +27,7 @@
 struct call {
     fwi_list node;
     fw_proxy *proxy;
-    fwi_endpoint *endpoint; /* whose connection it waits for or uses */
+    fwi_endpoint *endpoint;      /* whose connection it waits for or uses */
     const fw_instance *instance; /* acquired while endpoint is set */
     fw_proxy_done_fn done;
     void *arg;
@@ -56,7 +56,7 @@ struct fw_proxy {
     fwi_list waiting; /* struct call.node */
     fwi_list free_calls;
     size_t waiting_count; /* in waiting and in waiters */
-    int stale_reason; /* why the first list has not come */
+    int stale_reason;     /* why the first list has not come */
     bool synced, closing, watcher_gone;
     fwi_task end;
     fw_kv_closed_fn on_closed;
@@ -127,8 +127,7 @@ static void call_end(struct call *call, const fw_rpc_result *result)
     fw_proxy_done_fn done = call->done;
     void *arg = call->arg;
     stop_waiting(call);
-    const fw_instance *instance =
-        call->instance ? fw_instance_acquire(call->instance) : NULL;
+    const fw_instance *instance = call->instance ? fw_instance_acquire(call->instance) : NULL;
     leave_endpoint(call);
     call_free(call);
     if (done)
@@ -163,7 +162,8 @@ static void on_deadline(fwi_timer *timer, void *arg)
 /* Sends the call on its endpoint's open connection. On an error it is where it was. */
 static int send_call(struct call *call, const fw_rpc_message *message)
 {
-    fwi_loop_timer_stop(call->proxy->loop, &call->timer); /* from here on the connection keeps time */
+    fwi_loop_timer_stop(call->proxy->loop,
+                        &call->timer); /* from here on the connection keeps time */
     if (call->oneway) {
         int err = fw_rpc_notify(call->endpoint->rpc, message);
         if (!err)
@@ -184,7 +184,8 @@ static int wait_in(struct call *call, fwi_list *list, const fw_rpc_message *mess
         return FW_ELIMIT;
     if (!call->copy) {
         size_t method = message->method ? strlen(message->method) + 1 : 0;
-        size_t size = message->metadata_count * sizeof *message->metadata + method + message->body.len;
+        size_t size =
+            message->metadata_count * sizeof *message->metadata + method + message->body.len;
         for (size_t i = 0; i < message->metadata_count; i++)
             size += message->metadata[i].name.len + message->metadata[i].value.len;
         fw_rpc_field *fields = call->copy = malloc(size ? size : 1);
@@ -195,7 +196,8 @@ static int wait_in(struct call *call, fwi_list *list, const fw_rpc_message *mess
         call->message.metadata = fields;
         for (size_t i = 0; i < message->metadata_count; i++) {
             const fw_rpc_field *from = &message->metadata[i];
-            fields[i].name = (fw_slice){memcpy(room, from->name.data, from->name.len), from->name.len};
+            fields[i].name =
+                (fw_slice){memcpy(room, from->name.data, from->name.len), from->name.len};
             room += from->name.len;
             fields[i].value =
                 (fw_slice){memcpy(room, from->value.data, from->value.len), from->value.len};
@@ -233,8 +235,8 @@ static fwi_endpoint *choose(fw_proxy *proxy)
     return best;
 }
 
-/* Sends the call, or lets it wait where it must. An error means that it has ended nowhere: the caller
- * reports it. */
+/* Sends the call, or lets it wait where it must. An error means that it has ended nowhere: the
+ * caller reports it. */
 static int dispatch(struct call *call, const fw_rpc_message *message)
 {
     fw_proxy *proxy = call->proxy;
@@ -332,7 +334,8 @@ static void for_all_waiting(fw_proxy *proxy, fwi_list *list, void (*act)(struct 
 static void send_waiting(struct call *call)
 {
     fwi_loop_timer_stop(call->proxy->loop, &call->timer);
-    int err = call->endpoint->state == FWI_ENDPOINT_READY ? send_call(call, &call->message) : FW_ELOST;
+    int err =
+        call->endpoint->state == FWI_ENDPOINT_READY ? send_call(call, &call->message) : FW_ELOST;
     if (err)
         call_end_with(call, err);
 }
@@ -362,7 +365,7 @@ static void on_disconnected(fwi_endpoint *endpoint, int reason)
     refresh_view(endpoint);
     fwi_log(FW_LOG_DEBUG, "proxy", "connection over", FWI_TEXT("instance", endpoint->instance->id),
             FWI_TEXT("reason", fw_strerror(reason)));
-    fwi_list_for_each(node, &endpoint->waiters)
+    fwi_list_for_each (node, &endpoint->waiters)
         fwi_container_of(node, struct call, node)->last_error = reason;
     const fw_instance *instance = fw_instance_acquire(endpoint->instance);
     for_all_waiting(proxy, &endpoint->waiters, proxy->closing ? cancel_call : try_elsewhere);
@@ -453,7 +456,8 @@ static void take_instance(fw_proxy *proxy, const fw_instance *instance)
     if (moved) /* the same id elsewhere: the old place ends its calls, the new one gets the next */
         remove_endpoint(proxy, endpoint, proxy->options.removal_timeout_ms);
     if (add_endpoint(proxy, instance)) {
-        fwi_log(FW_LOG_ERROR, "proxy", "no memory for an instance", FWI_TEXT("instance", instance->id));
+        fwi_log(FW_LOG_ERROR, "proxy", "no memory for an instance",
+                FWI_TEXT("instance", instance->id));
         return;
     }
     emit(proxy, FW_PROXY_ADDED, instance, FW_OK, "");
@@ -488,7 +492,7 @@ static void on_watcher_event(fw_watcher *watcher, const fw_watcher_event *event,
     case FW_WATCHER_STALE:
     case FW_WATCHER_FATAL:
         proxy->stale_reason = event->reason;
-        fwi_list_for_each(node, &proxy->waiting)
+        fwi_list_for_each (node, &proxy->waiting)
             fwi_container_of(node, struct call, node)->last_error = event->reason;
         emit(proxy, FW_PROXY_STALE, NULL, event->reason, event->detail);
         break;
@@ -567,7 +571,7 @@ static void on_end(fwi_task *task, void *arg)
     for_all_waiting(proxy, &proxy->waiting, cancel_call);
     while (proxy->count)
         remove_endpoint(proxy, proxy->endpoints[proxy->count - 1], 0);
-    fwi_list_for_each(node, &proxy->removed)
+    fwi_list_for_each (node, &proxy->removed)
         fwi_endpoint_remove(fwi_container_of(node, fwi_endpoint, node), 0);
     fw_watcher_close(proxy->watcher, on_watcher_closed, proxy);
 }

@@ -1,9 +1,9 @@
 /*
  * The instance and its JSON.
  *
- * walle's node comes from Go's encoder: members in the order net, addr, bn, state, md, the first three
- * always there, state left out at 0, md when empty with its keys sorted, and < > & U+2028 U+2029
- * escaped in strings. Our additions follow, each left out at its default.
+ * walle's node comes from Go's encoder: members in the order net, addr, bn, state, md, the first
+ * three always there, state left out at 0, md when empty with its keys sorted, and < > & U+2028
+ * U+2029 escaped in strings. Our additions follow, each left out at its default.
  */
 #include <fairway/discovery.h>
 
@@ -134,17 +134,16 @@ static bool add_text(cJSON *json, const char *name, const char *text)
 static cJSON *to_json(const fw_instance *instance)
 {
     cJSON *json = cJSON_CreateObject();
-    bool ok = json && cJSON_AddStringToObject(json, "net", instance->net) &&
-              cJSON_AddStringToObject(json, "addr", instance->addr) &&
-              cJSON_AddStringToObject(json, "bn", instance->balance ? instance->balance : "") &&
-              (!instance->state || cJSON_AddNumberToObject(json, "state", instance->state)) &&
-              add_metadata(json, instance) &&
-              (instance->weight <= 1 || cJSON_AddNumberToObject(json, "weight", instance->weight)) &&
-              add_text(json, "zone", instance->zone) &&
-              add_text(json, "protocol", instance->protocol) &&
-              add_text(json, "version", instance->version) &&
-              (!instance->started ||
-               cJSON_AddNumberToObject(json, "started", (double)instance->started));
+    bool ok =
+        json && cJSON_AddStringToObject(json, "net", instance->net) &&
+        cJSON_AddStringToObject(json, "addr", instance->addr) &&
+        cJSON_AddStringToObject(json, "bn", instance->balance ? instance->balance : "") &&
+        (!instance->state || cJSON_AddNumberToObject(json, "state", instance->state)) &&
+        add_metadata(json, instance) &&
+        (instance->weight <= 1 || cJSON_AddNumberToObject(json, "weight", instance->weight)) &&
+        add_text(json, "zone", instance->zone) && add_text(json, "protocol", instance->protocol) &&
+        add_text(json, "version", instance->version) &&
+        (!instance->started || cJSON_AddNumberToObject(json, "started", (double)instance->started));
     if (ok)
         return json;
     cJSON_Delete(json);

@@ -5,10 +5,10 @@
  *       ^                  |                           | lease lost, key gone
  *       |___ backoff ______|___________________________|
  *
- * A round is one lease. Answers of the store carry their round's number; those of an older round are
- * dropped. Within a round every instance goes put -> get (the read-back): what counts is what the
- * store shows, so an answer that was lost on its way does not matter. A watch on each own key sees
- * when somebody deletes it; it is put again.
+ * A round is one lease. Answers of the store carry their round's number; those of an older round
+ * are dropped. Within a round every instance goes put -> get (the read-back): what counts is what
+ * the store shows, so an answer that was lost on its way does not matter. A watch on each own key
+ * sees when somebody deletes it; it is put again.
  */
 #include <fairway/discovery.h>
 
@@ -151,8 +151,7 @@ void fw_registrar_close(fw_registrar *registrar, fw_kv_closed_fn on_closed, void
     registrar->round++;
     fwi_loop_timer_stop(registrar->loop, &registrar->retry);
     drop_lease(registrar);
-    fwi_list_for_each(node, &registrar->entries)
-    {
+    fwi_list_for_each (node, &registrar->entries) {
         struct entry *entry = fwi_container_of(node, struct entry, node);
         if (entry->watch) {
             registrar->pending++;
@@ -173,8 +172,7 @@ static void fail_round(fw_registrar *registrar, int reason, const char *detail)
         return;
     registrar->round++;
     drop_lease(registrar);
-    fwi_list_for_each(node, &registrar->entries)
-    {
+    fwi_list_for_each (node, &registrar->entries) {
         struct entry *entry = fwi_container_of(node, struct entry, node);
         entry->registered = entry->busy = entry->dirty = false;
     }
@@ -188,7 +186,7 @@ static void check_registered(fw_registrar *registrar)
 {
     if (!registrar->granted)
         return;
-    fwi_list_for_each(node, &registrar->entries)
+    fwi_list_for_each (node, &registrar->entries)
         if (!fwi_container_of(node, struct entry, node)->registered)
             return;
     fw_backoff_reset(&registrar->backoff);
@@ -284,10 +282,10 @@ static void put_entry(struct entry *entry)
     entry->dirty = entry->registered = false;
     fw_kv_put_options options = {.lease = registrar->lease};
     struct request *request = request_new(entry);
-    int err = request ? fw_kv_put(registrar->kv, entry->key,
-                                  (fw_slice){entry->json, strlen(entry->json)}, &options, on_put,
-                                  request)
-                      : UV_ENOMEM;
+    int err =
+        request ? fw_kv_put(registrar->kv, entry->key, (fw_slice){entry->json, strlen(entry->json)},
+                            &options, on_put, request)
+                : UV_ENOMEM;
     if (!err)
         return;
     if (request)
@@ -305,8 +303,7 @@ static void on_granted(fw_kv_lease *lease, int status, const char *detail, void 
     }
     registrar->granted = true;
     uint32_t round = registrar->round;
-    fwi_list_for_each(node, &registrar->entries)
-    {
+    fwi_list_for_each (node, &registrar->entries) {
         put_entry(fwi_container_of(node, struct entry, node));
         if (registrar->round != round)
             return; /* failed at once */
@@ -376,8 +373,7 @@ int fw_registrar_new(fw_kv *kv, const fw_registrar_options *options, fw_registra
 
 static struct entry *find_entry(fw_registrar *registrar, const fw_instance *instance)
 {
-    fwi_list_for_each(node, &registrar->entries)
-    {
+    fwi_list_for_each (node, &registrar->entries) {
         struct entry *entry = fwi_container_of(node, struct entry, node);
         if (!strcmp(entry->instance->service, instance->service) &&
             !strcmp(entry->instance->id, instance->id))

@@ -1,6 +1,6 @@
 /*
- * The watcher: the store's events become instances, added, changed, removed. `instances` is the list
- * as it was told; a snapshot is made of it when somebody asks and kept until the next change.
+ * The watcher: the store's events become instances, added, changed, removed. `instances` is the
+ * list as it was told; a snapshot is made of it when somebody asks and kept until the next change.
  */
 #include <fairway/discovery.h>
 
@@ -26,7 +26,7 @@ struct fw_watcher {
     fw_kv *kv;
     fw_kv_watch *watch;
     fw_watcher_options options;
-    fwi_map instances; /* key in the store -> const fw_instance */
+    fwi_map instances;                 /* key in the store -> const fw_instance */
     struct counted_snapshot *snapshot; /* of the present state, or NULL */
     int64_t revision;
     bool synced, stale, closing;
@@ -59,7 +59,8 @@ static void forget_snapshot(fw_watcher *watcher)
 
 static int by_service_and_id(const void *a, const void *b)
 {
-    const fw_instance *left = *(const fw_instance *const *)a, *right = *(const fw_instance *const *)b;
+    const fw_instance *left = *(const fw_instance *const *)a,
+                      *right = *(const fw_instance *const *)b;
     int order = strcmp(left->service, right->service);
     return order ? order : strcmp(left->id, right->id);
 }
@@ -68,8 +69,7 @@ int fw_watcher_snapshot(fw_watcher *watcher, const fw_snapshot **ret_snapshot)
 {
     if (!watcher->snapshot) {
         size_t count = watcher->instances.count;
-        struct counted_snapshot *made =
-            malloc(sizeof *made + count * sizeof(const fw_instance *));
+        struct counted_snapshot *made = malloc(sizeof *made + count * sizeof(const fw_instance *));
         if (!made)
             return UV_ENOMEM;
         atomic_init(&made->references, 1);
@@ -121,8 +121,7 @@ static bool split_key(const char *key, char *ret_service, char *ret_id)
 
 static void on_delete(fw_watcher *watcher, const fw_kv_pair *pair)
 {
-    const fw_instance *instance =
-        fwi_map_remove(&watcher->instances, pair->key, strlen(pair->key));
+    const fw_instance *instance = fwi_map_remove(&watcher->instances, pair->key, strlen(pair->key));
     if (!instance)
         return;
     forget_snapshot(watcher);
@@ -139,7 +138,8 @@ static void on_put(fw_watcher *watcher, const fw_kv_pair *pair)
                   : FW_EINSTANCE;
     void *old = NULL;
     if (!err) {
-        err = fwi_map_put(&watcher->instances, pair->key, strlen(pair->key), (void *)instance, &old);
+        err =
+            fwi_map_put(&watcher->instances, pair->key, strlen(pair->key), (void *)instance, &old);
         if (err)
             fw_instance_release(instance);
     }

@@ -1,6 +1,6 @@
 /*
- * Round robin: every endpoint has its turn; the turn of one that is not usable goes to a random usable
- * one, so that its neighbour does not carry double.
+ * Round robin: every endpoint has its turn; the turn of one that is not usable goes to a random
+ * usable one, so that its neighbour does not carry double.
  */
 #include <fairway/balancer.h>
 

@@ -9,7 +9,8 @@ void fw_backoff_init(fw_backoff *backoff, uint32_t base_ms, uint32_t max_ms)
 
 uint32_t fw_backoff_next_ms(fw_backoff *backoff)
 {
-    uint64_t bound = (uint64_t)backoff->base_ms << (backoff->attempts < 20 ? backoff->attempts : 20);
+    uint64_t bound = (uint64_t)backoff->base_ms
+                     << (backoff->attempts < 20 ? backoff->attempts : 20);
     if (bound > backoff->max_ms)
         bound = backoff->max_ms;
     backoff->attempts++;

@@ -9,7 +9,7 @@ typedef struct fwi_list {
     struct fwi_list *next, *prev;
 } fwi_list;
 
-#define fwi_container_of(ptr, type, member) ((type *)((char *)(ptr) - offsetof(type, member)))
+#define fwi_container_of(ptr, type, member) ((type *)((char *)(ptr)-offsetof(type, member)))
 #define fwi_list_for_each(node, list)                                                              \
     for (fwi_list *node = (list)->next; node != (list); node = node->next)
 /* The current node may be removed (but not its successor). */

@@ -1,11 +1,18 @@
-/* How the libraries log: fwi_log(FW_LOG_WARN, "gateway", "connection closed", FWI_TEXT("reason", r)). */
+/* How the libraries log: fwi_log(FW_LOG_WARN, "gateway", "connection closed", FWI_TEXT("reason",
+ * r)). */
 #ifndef FWI_LOG_H
 #define FWI_LOG_H
 
 #include <fairway/log.h>
 
-#define FWI_TEXT(key, value)   {(key), FW_LOG_TEXT, (value), 0}
-#define FWI_NUMBER(key, value) {(key), FW_LOG_NUMBER, NULL, (long long)(value)}
+#define FWI_TEXT(key, value)                                                                       \
+    {                                                                                              \
+        (key), FW_LOG_TEXT, (value), 0                                                             \
+    }
+#define FWI_NUMBER(key, value)                                                                     \
+    {                                                                                              \
+        (key), FW_LOG_NUMBER, NULL, (long long)(value)                                             \
+    }
 #define fwi_log(level, component, message, ...)                                                    \
     do {                                                                                           \
         if (fwi_log_enabled(level))                                                                \

@@ -4,9 +4,10 @@
  *     uv timers -> prepare -> poll (reads, accepts, posts) -> check -> closing handles
  *      (wheel)     [drain]                                   [drain]
  *
- * drain runs the deferred tasks: outgoing bytes gathered in this turn are flushed there, completions
- * that must not run inside the call that caused them run there. A task deferred while draining runs
- * in the next drain; as long as one waits, the idle handle keeps the poll from blocking.
+ * drain runs the deferred tasks: outgoing bytes gathered in this turn are flushed there,
+ * completions that must not run inside the call that caused them run there. A task deferred while
+ * draining runs in the next drain; as long as one waits, the idle handle keeps the poll from
+ * blocking.
  */
 #include "base/loop.h"
 
@@ -229,7 +230,8 @@ int fw_loop_post(fw_loop *loop, fw_loop_post_fn fn, void *arg)
     struct post *post = malloc(sizeof *post);
     if (!post)
         return UV_ENOMEM;
-    *post = (struct post){.task = {.fn = run_post, .arg = post}, .loop = loop, .fn = fn, .arg = arg};
+    *post =
+        (struct post){.task = {.fn = run_post, .arg = post}, .loop = loop, .fn = fn, .arg = arg};
     fwi_loop_post_task(loop, &post->task);
     return FW_OK;
 }

@@ -39,7 +39,8 @@ FWI_API void fwi_loop_timer_stop(fw_loop *loop, fwi_timer *timer);
 FWI_API void fwi_loop_hold(fw_loop *loop);
 FWI_API void fwi_loop_release(fw_loop *loop);
 
-/* The read buffer that all connections of the loop share: its content is gone after the callback. */
+/* The read buffer that all connections of the loop share: its content is gone after the callback.
+ */
 FWI_API uint8_t *fwi_loop_scratch(fw_loop *loop);
 FWI_API fwi_chunk_pool *fwi_loop_chunks(fw_loop *loop);
 

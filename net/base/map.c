@@ -45,8 +45,8 @@ static fwi_map_entry *locate(const fwi_map *map, uint64_t hash, const void *key,
     size_t mask = map->capacity - 1;
     for (size_t i = hash & mask;; i = (i + 1) & mask) {
         fwi_map_entry *entry = &map->entries[i];
-        if (!entry->key || (entry->hash == hash && entry->key_len == key_len &&
-                            !memcmp(entry->key, key, key_len)))
+        if (!entry->key ||
+            (entry->hash == hash && entry->key_len == key_len && !memcmp(entry->key, key, key_len)))
             return entry;
     }
 }

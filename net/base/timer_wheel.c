@@ -45,8 +45,7 @@ void fwi_wheel_arm(fwi_wheel *wheel, fwi_timer *timer, uint64_t due_ms)
 static void unlink_timer(fwi_wheel *wheel, fwi_timer *timer)
 {
     fwi_list_remove(&timer->node);
-    if (timer->level < FWI_WHEEL_LEVELS &&
-        fwi_list_empty(&wheel->slots[timer->level][timer->slot]))
+    if (timer->level < FWI_WHEEL_LEVELS && fwi_list_empty(&wheel->slots[timer->level][timer->slot]))
         wheel->occupied[timer->level] &= ~(UINT64_C(1) << timer->slot);
     timer->node.next = NULL;
 }
@@ -65,7 +64,8 @@ static uint64_t rotate_right(uint64_t bits, unsigned by)
     return by ? bits >> by | bits << (FWI_WHEEL_SLOTS - by) : bits;
 }
 
-/* The slots of a level that time passes when it moves from one tick to another (the latter included). */
+/* The slots of a level that time passes when it moves from one tick to another (the latter
+ * included). */
 static uint64_t passed_slots(uint64_t from_tick, uint64_t to_tick)
 {
     uint64_t count = to_tick - from_tick;

@@ -1,8 +1,9 @@
 /*
  * Hierarchical timer wheel: O(1) arm and disarm, five wheels of 64 slots with ticks of 1 ms, 64 ms,
- * ..., so up to 12 days ahead (a longer timer waits in the last wheel and is placed again). No clock
- * of its own: the owner says what time it is. (G. Varghese, T. Lauck, "Hashed and Hierarchical Timing
- * Wheels", SOSP 1987; the bitmap of non-empty slots replaces the tick-by-tick walk.)
+ * ..., so up to 12 days ahead (a longer timer waits in the last wheel and is placed again). No
+ * clock of its own: the owner says what time it is. (G. Varghese, T. Lauck, "Hashed and
+ * Hierarchical Timing Wheels", SOSP 1987; the bitmap of non-empty slots replaces the tick-by-tick
+ * walk.)
  */
 #ifndef FWI_TIMER_WHEEL_H
 #define FWI_TIMER_WHEEL_H
@@ -35,7 +36,8 @@ typedef struct fwi_wheel {
 } fwi_wheel;
 
 FWI_API void fwi_wheel_init(fwi_wheel *wheel, uint64_t now_ms);
-/* Arms (or re-arms) a timer; it fires at due_ms, at the earliest one millisecond after the wheel's now. */
+/* Arms (or re-arms) a timer; it fires at due_ms, at the earliest one millisecond after the wheel's
+ * now. */
 FWI_API void fwi_wheel_arm(fwi_wheel *wheel, fwi_timer *timer, uint64_t due_ms);
 /* Nothing happens if it is not armed. */
 FWI_API void fwi_wheel_disarm(fwi_wheel *wheel, fwi_timer *timer);

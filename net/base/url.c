@@ -25,7 +25,8 @@ static int decode(const char *from, const char *to, char **ret_text)
             *out++ = *from;
             continue;
         }
-        int high = to - from > 2 ? hex_digit(from[1]) : -1, low = high < 0 ? -1 : hex_digit(from[2]);
+        int high = to - from > 2 ? hex_digit(from[1]) : -1,
+            low = high < 0 ? -1 : hex_digit(from[2]);
         if (low < 0 || (high | low) == 0) {
             free(text);
             return FW_EURL;

@@ -9,8 +9,14 @@
 #include <fairway/base.h>
 #include <string.h>
 
-enum { FWI_WIRE_VARINT = 0, FWI_WIRE_FIXED64 = 1, FWI_WIRE_BYTES = 2, FWI_WIRE_GROUP = 3,
-       FWI_WIRE_GROUP_END = 4, FWI_WIRE_FIXED32 = 5 };
+enum {
+    FWI_WIRE_VARINT = 0,
+    FWI_WIRE_FIXED64 = 1,
+    FWI_WIRE_BYTES = 2,
+    FWI_WIRE_GROUP = 3,
+    FWI_WIRE_GROUP_END = 4,
+    FWI_WIRE_FIXED32 = 5
+};
 
 typedef struct fwi_wire_reader {
     const uint8_t *at, *end;

@@ -3,12 +3,12 @@
  *
  * Vocabulary: a call is ours and waits for an answer; a request is the peer's and waits for ours.
  *
- * Calls stand in an id table under their sequence, which counts from 1 as walle's does, and in a list
- * in the order of sending. A call leaves both before its callback runs, so nothing that the callback
- * does can end it twice. Ended call records go to a free list.
+ * Calls stand in an id table under their sequence, which counts from 1 as walle's does, and in a
+ * list in the order of sending. A call leaves both before its callback runs, so nothing that the
+ * callback does can end it twice. Ended call records go to a free list.
  *
- * A request lives on the stack of the read; fw_rpc_request_keep makes a copy on the heap, listed with
- * its connection, so that a connection that ends can cut the tie.
+ * A request lives on the stack of the read; fw_rpc_request_keep makes a copy on the heap, listed
+ * with its connection, so that a connection that ends can cut the tie.
  */
 #include "rpc/engine.h"
 

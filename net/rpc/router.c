@@ -34,7 +34,8 @@ void fw_rpc_router_destroy(fw_rpc_router *router)
     free(router);
 }
 
-static int add(fwi_map *routes, const void *key, size_t key_len, fw_rpc_handler_fn handler, void *arg)
+static int add(fwi_map *routes, const void *key, size_t key_len, fw_rpc_handler_fn handler,
+               void *arg)
 {
     if (fwi_map_get(routes, key, key_len))
         return FW_EEXISTS;
@@ -48,7 +49,8 @@ static int add(fwi_map *routes, const void *key, size_t key_len, fw_rpc_handler_
     return err;
 }
 
-int fw_rpc_router_add(fw_rpc_router *router, const char *method, fw_rpc_handler_fn handler, void *arg)
+int fw_rpc_router_add(fw_rpc_router *router, const char *method, fw_rpc_handler_fn handler,
+                      void *arg)
 {
     return *method ? add(&router->names, method, strlen(method), handler, arg) : FW_EOPTION;
 }

@@ -85,7 +85,8 @@ static int fill_partial(fwi_framer *framer, size_t want)
 static size_t frame_size(const fwi_framer *framer, const uint8_t *header)
 {
     uint64_t length = get_length(&framer->framing, header);
-    return length > framer->framing.max_frame_bytes ? 0 : framer->framing.length_bytes + (size_t)length;
+    return length > framer->framing.max_frame_bytes ? 0
+                                                    : framer->framing.length_bytes + (size_t)length;
 }
 
 static int next_from_partial(fwi_framer *framer, fw_slice *ret_frame)

@@ -26,8 +26,8 @@ typedef struct fwi_framer {
 FWI_API FW_MUST_CHECK int fwi_framer_init(fwi_framer *framer, const fw_framing *framing);
 FWI_API void fwi_framer_fini(fwi_framer *framer);
 FWI_API void fwi_framer_push(fwi_framer *framer, const uint8_t *data, size_t len);
-/* 1: *ret_frame is a frame with its header, valid until the next call; 0: more bytes are needed, and
- * everything pushed has been kept; FW_EFRAMESIZE, UV_ENOMEM. */
+/* 1: *ret_frame is a frame with its header, valid until the next call; 0: more bytes are needed,
+ * and everything pushed has been kept; FW_EFRAMESIZE, UV_ENOMEM. */
 FWI_API int fwi_framer_next(fwi_framer *framer, fw_slice *ret_frame);
 /* Writes the header of a frame with len bytes of payload. */
 FWI_API void fwi_framing_put_header(const fw_framing *framing, uint8_t *header, uint64_t len);

@@ -138,7 +138,7 @@ void fw_server_close(fw_server *server)
     if (server->closing)
         return;
     server->closing = true;
-    fwi_list_for_each(node, &server->sessions)
+    fwi_list_for_each (node, &server->sessions)
         fw_session_close(fwi_container_of(node, struct member, node)->session, FW_ECANCELED);
     fw_listener_close(server->listener);
 }

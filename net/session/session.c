@@ -97,8 +97,8 @@ int fw_session_dial(fw_loop *loop, const char *url, const fw_session_options *op
         return err;
     fw_conn_options conn_options = {.dial_timeout_ms = options->dial_timeout_ms,
                                     .high_water_bytes = options->max_queue_bytes
-                                                        ? options->max_queue_bytes
-                                                        : FWI_SESSION_QUEUE_BYTES,
+                                                            ? options->max_queue_bytes
+                                                            : FWI_SESSION_QUEUE_BYTES,
                                     .events = conn_events,
                                     .arg = session};
     err = fw_conn_dial(loop, url, &conn_options, &session->conn);

@@ -95,15 +95,24 @@ static void on_dial_timeout(fwi_timer *timer, void *arg)
     fw_conn_close(arg, FW_EDEADLINE);
 }
 
+static void end_dial_timer(fw_conn *conn)
+{
+    if (!conn->dial_timer)
+        return;
+    fwi_loop_timer_stop(conn->loop, conn->dial_timer);
+    free(conn->dial_timer);
+    conn->dial_timer = NULL;
+}
+
 static void conn_setup(fw_conn *conn, fw_loop *loop, size_t high_water_bytes)
 {
     conn->loop = loop;
     conn->high_water_bytes = high_water_bytes ? high_water_bytes : DEFAULT_HIGH_WATER_BYTES;
     conn->flush = (fwi_task){.fn = on_flush, .arg = conn};
-    conn->dial_timer = (fwi_timer){.fn = on_dial_timeout, .arg = conn};
 }
 
-int fw_conn_dial(fw_loop *loop, const char *text, const fw_conn_options *options, fw_conn **ret_conn)
+int fw_conn_dial(fw_loop *loop, const char *text, const fw_conn_options *options,
+                 fw_conn **ret_conn)
 {
     fw_url url;
     int err = fw_url_init(&url, text);
@@ -111,17 +120,21 @@ int fw_conn_dial(fw_loop *loop, const char *text, const fw_conn_options *options
         return err;
     const fwi_transport *transport = fwi_transport_find(url.scheme);
     fw_conn *conn = NULL;
-    err = transport ? transport->dial(loop, &url, &conn) : FW_ESCHEME;
+    fwi_timer *timer = malloc(sizeof *timer);
+    err = !timer ? UV_ENOMEM : transport ? transport->dial(loop, &url, &conn) : FW_ESCHEME;
     fw_url_fini(&url);
-    if (err)
+    if (err) {
+        free(timer);
         return err;
+    }
     conn_setup(conn, loop, options->high_water_bytes);
     conn->events = options->events;
     conn->arg = options->arg;
     /* A transport reports an early failure in a later turn, so the timer is set in time. */
-    fwi_loop_timer_start(loop, &conn->dial_timer,
-                         options->dial_timeout_ms ? options->dial_timeout_ms
-                                                  : DEFAULT_DIAL_TIMEOUT_MS);
+    *timer = (fwi_timer){.fn = on_dial_timeout, .arg = conn};
+    conn->dial_timer = timer;
+    fwi_loop_timer_start(
+        loop, timer, options->dial_timeout_ms ? options->dial_timeout_ms : DEFAULT_DIAL_TIMEOUT_MS);
     *ret_conn = conn;
     return FW_OK;
 }
@@ -139,7 +152,7 @@ void fwi_conn_opened(fw_conn *conn)
 {
     if (conn->state != FWI_CONN_OPENING)
         return;
-    fwi_loop_timer_stop(conn->loop, &conn->dial_timer);
+    end_dial_timer(conn);
     conn->state = FWI_CONN_OPEN;
     start_reading(conn);
     if (conn->out.bytes)
@@ -257,7 +270,7 @@ void fw_conn_close(fw_conn *conn, int reason)
         (void)flush(conn); /* a last try; the rest is dropped */
     conn->state = FWI_CONN_CLOSING;
     conn->reason = reason;
-    fwi_loop_timer_stop(conn->loop, &conn->dial_timer);
+    end_dial_timer(conn);
     fwi_loop_defer_cancel(conn->loop, &conn->flush);
     conn->ops->close(conn);
 }

@@ -14,10 +14,10 @@ int fw_listener_new(fw_loop *loop, const char *text, const fw_listener_options *
         return err;
     const fwi_transport *transport = fwi_transport_find(url.scheme);
     fw_listener *listener = NULL;
-    err = transport ? transport->listen(loop, &url,
-                                        options->backlog ? options->backlog : DEFAULT_BACKLOG,
-                                        &listener)
-                    : FW_ESCHEME;
+    err = transport
+              ? transport->listen(loop, &url, options->backlog ? options->backlog : DEFAULT_BACKLOG,
+                                  &listener)
+              : FW_ESCHEME;
     fw_url_fini(&url);
     if (err)
         return err;

@@ -1,7 +1,7 @@
 /*
- * What a transport implements. The core (conn.c, listener.c) owns queues, states, limits and events;
- * a transport moves bytes. Core calls down through the tables; a transport reports up only through
- * fwi_conn_opened, _received, _written, _failed, _gone and fwi_listener_accepted, _gone.
+ * What a transport implements. The core (conn.c, listener.c) owns queues, states, limits and
+ * events; a transport moves bytes. Core calls down through the tables; a transport reports up only
+ * through fwi_conn_opened, _received, _written, _failed, _gone and fwi_listener_accepted, _gone.
  */
 #ifndef FWI_TRANSPORT_H
 #define FWI_TRANSPORT_H
@@ -36,11 +36,11 @@ struct fw_conn {
     int reason; /* of the closing */
     bool congested, read_stopped, writing;
     size_t high_water_bytes;
-    fwi_out_queue out;      /* not yet given to the transport */
+    fwi_out_queue out;       /* not yet given to the transport */
     fwi_out_queue in_flight; /* given to ops->write */
     fwi_task flush;
-    fwi_timer dial_timer;
-    char *peer_text; /* made when first asked for */
+    fwi_timer *dial_timer; /* while dialling */
+    char *peer_text;       /* made when first asked for */
 };
 
 typedef struct fwi_listener_ops {
@@ -57,7 +57,8 @@ struct fw_listener {
 
 typedef struct fwi_transport {
     const char *scheme;
-    /* Both allocate the object, with the base part first, zeroed; the core fills the base part after. */
+    /* Both allocate the object, with the base part first, zeroed; the core fills the base part
+     * after. */
     int (*dial)(fw_loop *loop, const fw_url *url, fw_conn **ret_conn);
     int (*listen)(fw_loop *loop, const fw_url *url, int backlog, fw_listener **ret_listener);
 } fwi_transport;

@@ -14,24 +14,34 @@ static void on_report(fwi_task *task, void *arg)
 {
     (void)task;
     fwi_stream_conn *conn = arg;
-    fwi_conn_failed(&conn->base, conn->early_error);
+    fwi_conn_failed(&conn->base, conn->dial->early_error);
 }
 
-int fwi_stream_conn_new(fw_loop *loop, const fwi_conn_ops *ops, fwi_stream_conn **ret_conn)
+struct dialled_conn {
+    fwi_stream_conn conn;
+    fwi_stream_dial dial;
+};
+
+int fwi_stream_conn_new(fw_loop *loop, const fwi_conn_ops *ops, bool dialled,
+                        fwi_stream_conn **ret_conn)
 {
-    fwi_stream_conn *conn = calloc(1, sizeof *conn);
+    fwi_stream_conn *conn = calloc(1, dialled ? sizeof(struct dialled_conn) : sizeof *conn);
     if (!conn)
         return UV_ENOMEM;
     conn->base.loop = loop;
     conn->base.ops = ops;
-    conn->report = (fwi_task){.fn = on_report, .arg = conn};
+    if (dialled) {
+        conn->dial = &((struct dialled_conn *)conn)->dial;
+        conn->dial->connect.data = conn;
+        conn->dial->report = (fwi_task){.fn = on_report, .arg = conn};
+    }
     *ret_conn = conn;
     return FW_OK;
 }
 
 void fwi_stream_on_connect(uv_connect_t *request, int status)
 {
-    fwi_stream_conn *conn = fwi_container_of(request, fwi_stream_conn, connect);
+    fwi_stream_conn *conn = request->data;
     if (status == UV_ECANCELED)
         return; /* closed meanwhile */
     if (status)
@@ -42,8 +52,8 @@ void fwi_stream_on_connect(uv_connect_t *request, int status)
 
 void fwi_stream_fail_later(fwi_stream_conn *conn, int error)
 {
-    conn->early_error = error;
-    fwi_loop_defer(conn->base.loop, &conn->report);
+    conn->dial->early_error = error;
+    fwi_loop_defer(conn->base.loop, &conn->dial->report);
 }
 
 int fwi_stream_try_write(fw_conn *conn, const uv_buf_t *bufs, unsigned count)
@@ -53,13 +63,22 @@ int fwi_stream_try_write(fw_conn *conn, const uv_buf_t *bufs, unsigned count)
 
 static void on_write(uv_write_t *request, int status)
 {
-    fwi_conn_written(&fwi_container_of(request, fwi_stream_conn, write)->base, status);
+    fwi_stream_conn *conn = request->data;
+    free(request);
+    fwi_conn_written(&conn->base, status);
 }
 
 int fwi_stream_write(fw_conn *conn, const uv_buf_t *bufs, unsigned count)
 {
     fwi_stream_conn *stream = stream_of(conn);
-    return uv_write(&stream->write, &stream->uv.stream, bufs, count, on_write);
+    uv_write_t *request = malloc(sizeof *request);
+    if (!request)
+        return UV_ENOMEM;
+    request->data = stream;
+    int err = uv_write(request, &stream->uv.stream, bufs, count, on_write);
+    if (err)
+        free(request);
+    return err;
 }
 
 static void on_alloc(uv_handle_t *handle, size_t suggested, uv_buf_t *buf)
@@ -97,11 +116,13 @@ static void on_conn_closed(uv_handle_t *handle)
 void fwi_stream_close(fw_conn *conn)
 {
     fwi_stream_conn *stream = stream_of(conn);
-    fwi_loop_defer_cancel(conn->loop, &stream->report);
-    if (stream->resolve) {
-        stream->resolve->data = NULL; /* the look-up goes on without us */
-        uv_cancel((uv_req_t *)stream->resolve);
-        stream->resolve = NULL;
+    fwi_stream_dial *dial = stream->dial;
+    if (dial)
+        fwi_loop_defer_cancel(conn->loop, &dial->report);
+    if (dial && dial->resolve) {
+        dial->resolve->data = NULL; /* the look-up goes on without us */
+        uv_cancel((uv_req_t *)dial->resolve);
+        dial->resolve = NULL;
     }
     uv_close(&stream->uv.handle, on_conn_closed);
 }
@@ -112,7 +133,7 @@ static void on_connection(uv_stream_t *handle, int status)
     if (status)
         return; /* out of descriptors, or the peer has left: libuv tries again */
     fwi_stream_conn *conn;
-    if (listener->conn_new(listener->base.loop, &conn))
+    if (listener->conn_new(listener->base.loop, false, &conn))
         return;
     int err = uv_accept(handle, &conn->uv.stream);
     if (err)

@@ -11,14 +11,19 @@ typedef union fwi_uv_handle {
     uv_pipe_t pipe;
 } fwi_uv_handle;
 
-typedef struct fwi_stream_conn {
-    fw_conn base;
-    fwi_uv_handle uv;
+/* What only a dialled connection needs. */
+typedef struct fwi_stream_dial {
     uv_connect_t connect;
-    uv_write_t write;
     uv_getaddrinfo_t *resolve; /* tcp, while a name is being looked up */
     int early_error;           /* found while dialling, reported in a later turn */
     fwi_task report;
+} fwi_stream_dial;
+
+/* Kept small: a gateway holds a hundred thousand of them, nearly all idle. */
+typedef struct fwi_stream_conn {
+    fw_conn base;
+    fwi_uv_handle uv;
+    fwi_stream_dial *dial; /* in the same allocation; NULL: accepted */
 } fwi_stream_conn;
 
 typedef struct fwi_stream_listener fwi_stream_listener;
@@ -26,12 +31,14 @@ struct fwi_stream_listener {
     fw_listener base;
     fwi_uv_handle uv;
     /* Makes a connection with an initialised handle for the next accept. */
-    int (*conn_new)(fw_loop *loop, fwi_stream_conn **ret_conn);
+    int (*conn_new)(fw_loop *loop, bool dialled, fwi_stream_conn **ret_conn);
     char *unlink_path; /* unix: removed when the listener closes */
 };
 
-/* Allocates a connection with the given operations; its handle is to be initialised by the caller. */
-int fwi_stream_conn_new(fw_loop *loop, const fwi_conn_ops *ops, fwi_stream_conn **ret_conn);
+/* Allocates a connection with the given operations; its handle is to be initialised by the caller.
+ */
+int fwi_stream_conn_new(fw_loop *loop, const fwi_conn_ops *ops, bool dialled,
+                        fwi_stream_conn **ret_conn);
 void fwi_stream_on_connect(uv_connect_t *request, int status);
 /* Lets a dial fail in a later turn, as the contract wants it. */
 void fwi_stream_fail_later(fwi_stream_conn *conn, int error);

@@ -38,11 +38,28 @@ void fwt_etcd_restart(fwt_etcd *etcd)
     snprintf(client, sizeof client, "http://127.0.0.1:%d", etcd->port);
     snprintf(peer, sizeof peer, "http://127.0.0.1:%d", etcd->peer_port);
     snprintf(cluster, sizeof cluster, "t=%s", peer);
-    const char *argv[] = {"etcd", "--name", "t", "--data-dir", etcd->data_dir,
-                          "--listen-client-urls", client, "--advertise-client-urls", client,
-                          "--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer,
-                          "--initial-cluster", cluster, "--logger", "zap", "--log-level", "error",
-                          "--unsafe-no-fsync", "--experimental-watch-progress-notify-interval", "1s",
+    const char *argv[] = {"etcd",
+                          "--name",
+                          "t",
+                          "--data-dir",
+                          etcd->data_dir,
+                          "--listen-client-urls",
+                          client,
+                          "--advertise-client-urls",
+                          client,
+                          "--listen-peer-urls",
+                          peer,
+                          "--initial-advertise-peer-urls",
+                          peer,
+                          "--initial-cluster",
+                          cluster,
+                          "--logger",
+                          "zap",
+                          "--log-level",
+                          "error",
+                          "--unsafe-no-fsync",
+                          "--experimental-watch-progress-notify-interval",
+                          "1s",
                           NULL};
     etcd->proc = fwt_proc_start(argv);
     uint64_t deadline = uv_hrtime() / 1000000 + 20000;

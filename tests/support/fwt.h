@@ -52,12 +52,14 @@ const char *fwt_source_path(const char *relative);
 
 /* ---- child processes ---- */
 typedef struct fwt_proc fwt_proc;
-/* Starts argv[0] (NULL-terminated argv) with stdout and stderr read by us. It dies with the test program. */
+/* Starts argv[0] (NULL-terminated argv) with stdout and stderr read by us. It dies with the test
+ * program. */
 fwt_proc *fwt_proc_start(const char *const *argv);
 pid_t fwt_proc_pid(const fwt_proc *proc);
 void fwt_proc_signal(fwt_proc *proc, int sig);
 /* Waits until a line of its output (stdout and stderr together) contains text, and returns that
- * line, valid until the next call; fails the test after timeout_ms. Lines before it are passed over. */
+ * line, valid until the next call; fails the test after timeout_ms. Lines before it are passed
+ * over. */
 const char *fwt_proc_expect(fwt_proc *proc, const char *text, unsigned timeout_ms);
 /* True if everything that it has printed so far contains text. */
 bool fwt_proc_printed(fwt_proc *proc, const char *text);
@@ -65,7 +67,8 @@ bool fwt_proc_printed(fwt_proc *proc, const char *text);
 int fwt_proc_wait(fwt_proc *proc, unsigned timeout_ms);
 /* SIGKILL if it still runs, and frees. */
 void fwt_proc_end(fwt_proc *proc);
-/* Runs to the end: returns the exit code; *ret_out and *ret_err (optional) get the outputs, to be freed. */
+/* Runs to the end: returns the exit code; *ret_out and *ret_err (optional) get the outputs, to be
+ * freed. */
 int fwt_run(const char *const *argv, const char *input, char **ret_out, char **ret_err,
             unsigned timeout_ms);
 

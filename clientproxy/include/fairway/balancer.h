@@ -1,7 +1,7 @@
 /*
  * Balancers: which endpoint gets the next call. A balancer is four functions over a list of
- * endpoints; it holds no connection and no clock, so it can be tested with made-up lists. Your own is
- * given in fw_proxy_options.
+ * endpoints; it holds no connection and no clock, so it can be tested with made-up lists. Your own
+ * is given in fw_proxy_options.
  */
 #ifndef FAIRWAY_BALANCER_H
 #define FAIRWAY_BALANCER_H
@@ -24,7 +24,8 @@ typedef struct fw_balancer {
     /* The list has other members than before. The array lives until the next update or destroy; the
      * proxy keeps its fields current. */
     void (*update)(void *state, const fw_balancer_endpoint *endpoints, size_t count);
-    /* Index of the endpoint for the next call, or -1 if none is usable. No allocation, no blocking. */
+    /* Index of the endpoint for the next call, or -1 if none is usable. No allocation, no blocking.
+     */
     int (*pick)(void *state);
     void (*destroy)(void *state);
 } fw_balancer;

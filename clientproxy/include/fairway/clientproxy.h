@@ -48,20 +48,22 @@ typedef struct fw_proxy_options {
  * any instance exists. FW_ESERVICE, FW_ECLOSED, UV_ENOMEM. */
 FW_API FW_MUST_CHECK int fw_proxy_new(fw_kv *kv, const char *service,
                                       const fw_proxy_options *options, fw_proxy **ret_proxy);
-/* Ends calls with FW_ECANCELED and closes all connections; then on_closed (may be NULL). Idempotent. */
+/* Ends calls with FW_ECANCELED and closes all connections; then on_closed (may be NULL).
+ * Idempotent. */
 FW_API void fw_proxy_close(fw_proxy *proxy, fw_kv_closed_fn on_closed, void *arg);
 
-/* result as fw_rpc_done_fn's, with one status more: FW_ENOINSTANCE (there was nobody to call; nothing
- * was sent). instance: who was called, NULL if nobody was; borrowed. */
-typedef void (*fw_proxy_done_fn)(const fw_rpc_result *result, const fw_instance *instance, void *arg);
+/* result as fw_rpc_done_fn's, with one status more: FW_ENOINSTANCE (there was nobody to call;
+ * nothing was sent). instance: who was called, NULL if nobody was; borrowed. */
+typedef void (*fw_proxy_done_fn)(const fw_rpc_result *result, const fw_instance *instance,
+                                 void *arg);
 
-/* Calls one instance. Until the first list of instances has come the call waits for it. A call whose
- * connection cannot be opened goes to another instance, since it was not sent; one that was sent is
- * never repeated. Errors as fw_rpc_call. */
+/* Calls one instance. Until the first list of instances has come the call waits for it. A call
+ * whose connection cannot be opened goes to another instance, since it was not sent; one that was
+ * sent is never repeated. Errors as fw_rpc_call. */
 FW_API FW_MUST_CHECK int fw_proxy_call(fw_proxy *proxy, const fw_rpc_message *message,
                                        fw_proxy_done_fn done, void *arg);
-/* Sends a notification to one instance. It waits as a call does; on_sent (may be NULL) tells FW_OK when
- * it was handed to an open connection, or why it was not. Errors as fw_rpc_call. */
+/* Sends a notification to one instance. It waits as a call does; on_sent (may be NULL) tells FW_OK
+ * when it was handed to an open connection, or why it was not. Errors as fw_rpc_call. */
 FW_API FW_MUST_CHECK int fw_proxy_notify(fw_proxy *proxy, const fw_rpc_message *message,
                                          fw_proxy_done_fn on_sent, void *arg);
 

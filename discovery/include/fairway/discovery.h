@@ -32,25 +32,27 @@ typedef struct fw_instance {
     const char *protocol; /* "walle" (also when empty) */
     const char *version;  /* may be empty */
     fw_instance_state state;
-    uint32_t weight;  /* 0 is read and written as 1 */
-    int64_t started;  /* Unix seconds; 0: unknown */
+    uint32_t weight;                   /* 0 is read and written as 1 */
+    int64_t started;                   /* Unix seconds; 0: unknown */
     const fw_instance_field *metadata; /* sorted by name when read */
     size_t metadata_count;
 } fw_instance;
 
 /* Makes a counted copy. FW_ESERVICE, FW_EINSTANCE (bad id, net or addr), UV_ENOMEM. Any thread. */
-FW_API FW_MUST_CHECK int fw_instance_create(const fw_instance *from, const fw_instance **ret_instance);
+FW_API FW_MUST_CHECK int fw_instance_create(const fw_instance *from,
+                                            const fw_instance **ret_instance);
 /* Counted references; only of instances that came from the library. Any thread. */
 FW_API const fw_instance *fw_instance_acquire(const fw_instance *instance);
 FW_API void fw_instance_release(const fw_instance *instance);
 /* The instance as JSON, byte for byte as walle writes it where the additions are not used; to be
  * freed with free(). UV_ENOMEM. Any thread. */
 FW_API FW_MUST_CHECK int fw_instance_encode(const fw_instance *instance, char **ret_json);
-/* Reads what fw_instance_encode or walle wrote. FW_EINSTANCE: no JSON object, or a field of the wrong
- * type; FW_ESERVICE; UV_ENOMEM. Any thread. */
+/* Reads what fw_instance_encode or walle wrote. FW_EINSTANCE: no JSON object, or a field of the
+ * wrong type; FW_ESERVICE; UV_ENOMEM. Any thread. */
 FW_API FW_MUST_CHECK int fw_instance_decode(const char *service, const char *id, fw_slice json,
                                             const fw_instance **ret_instance);
-/* Splits a URL "tcp://host:port" or "unix:/path" into net and addr, both to be freed. FW_EURL, UV_ENOMEM. */
+/* Splits a URL "tcp://host:port" or "unix:/path" into net and addr, both to be freed. FW_EURL,
+ * UV_ENOMEM. */
 FW_API FW_MUST_CHECK int fw_instance_parse_url(const char *url, char **ret_net, char **ret_addr);
 /* The URL to call the instance at, to be freed. UV_ENOMEM. */
 FW_API FW_MUST_CHECK int fw_instance_url(const fw_instance *instance, char **ret_url);
@@ -58,9 +60,9 @@ FW_API FW_MUST_CHECK int fw_instance_url(const fw_instance *instance, char **ret
 /* ---- registrar ---- */
 
 /*
- * Keeps instances registered: a desired state that is reconciled for ever. It grants one lease, puts
- * every instance under it, reads it back, and on anything unexpected (lease lost, key deleted, store
- * away) does so again with jittered backoff. It never gives up.
+ * Keeps instances registered: a desired state that is reconciled for ever. It grants one lease,
+ * puts every instance under it, reads it back, and on anything unexpected (lease lost, key deleted,
+ * store away) does so again with jittered backoff. It never gives up.
  */
 typedef struct fw_registrar fw_registrar;
 
@@ -124,9 +126,11 @@ typedef struct fw_watcher_options {
     void *arg;
 } fw_watcher_options;
 
-/* service NULL: all services. The store must outlive the watcher. FW_ESERVICE, FW_ECLOSED, UV_ENOMEM. */
+/* service NULL: all services. The store must outlive the watcher. FW_ESERVICE, FW_ECLOSED,
+ * UV_ENOMEM. */
 FW_API FW_MUST_CHECK int fw_watcher_new(fw_kv *kv, const char *service,
-                                        const fw_watcher_options *options, fw_watcher **ret_watcher);
+                                        const fw_watcher_options *options,
+                                        fw_watcher **ret_watcher);
 /* No event after this call; then on_closed (may be NULL). Idempotent, callable in on_event. */
 FW_API void fw_watcher_close(fw_watcher *watcher, fw_kv_closed_fn on_closed, void *arg);
 

@@ -1,7 +1,7 @@
 /*
- * Exponential backoff with full jitter: the n-th wait is uniform in [0, min(max, base * 2^n)], but at
- * least a tenth of that bound so that a hot loop cannot occur. (Full jitter: M. Brooker, "Exponential
- * Backoff and Jitter", AWS Architecture Blog, 2015.)
+ * Exponential backoff with full jitter: the n-th wait is uniform in [0, min(max, base * 2^n)], but
+ * at least a tenth of that bound so that a hot loop cannot occur. (Full jitter: M. Brooker,
+ * "Exponential Backoff and Jitter", AWS Architecture Blog, 2015.)
  */
 #ifndef FAIRWAY_BACKOFF_H
 #define FAIRWAY_BACKOFF_H

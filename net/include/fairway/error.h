@@ -2,9 +2,9 @@
  * Error codes.
  *
  * Functions return int: 0 is success, a negative value an error. Errors of the operating system and
- * of libuv pass through with libuv's numbers (UV_ECONNREFUSED, ...). Our own start at -5000, one block
- * of a hundred for each module. The detail of one failure (etcd's message, the reason of a driver)
- * is on the object or in the result, not here.
+ * of libuv pass through with libuv's numbers (UV_ECONNREFUSED, ...). Our own start at -5000, one
+ * block of a hundred for each module. The detail of one failure (etcd's message, the reason of a
+ * driver) is on the object or in the result, not here.
  */
 #ifndef FAIRWAY_ERROR_H
 #define FAIRWAY_ERROR_H
@@ -60,7 +60,8 @@ typedef enum fw_error {
 #undef X
 } fw_error;
 
-/* Text of an error: ours or libuv's. Never NULL, static storage (an unknown code gives a fixed text). Any thread. */
+/* Text of an error: ours or libuv's. Never NULL, static storage (an unknown code gives a fixed
+ * text). Any thread. */
 FW_API const char *fw_strerror(int error);
 
 /* Name of an error, "ENOTFOUND" or "ECONNREFUSED". Never NULL, static storage. Any thread. */

@@ -21,14 +21,16 @@ typedef void (*fw_loop_post_fn)(fw_loop *loop, void *arg);
 /* Makes a loop with its own uv_loop_t. The thread that first runs it is its thread. */
 FW_API FW_MUST_CHECK int fw_loop_new(fw_loop **ret_loop);
 
-/* Runs until fw_loop_stop, or until nothing lives on the loop any more. Returns 0. May be called again. */
+/* Runs until fw_loop_stop, or until nothing lives on the loop any more. Returns 0. May be called
+ * again. */
 FW_API int fw_loop_run(fw_loop *loop);
 
 /* Makes fw_loop_run return after the current turn. Any thread. */
 FW_API void fw_loop_stop(fw_loop *loop);
 
-/* Ends the loop and frees it; runs what was posted and not yet run. UV_EBUSY, and nothing is changed,
- * while an object still lives on it: close that first, and run the loop until its on_closed has run. */
+/* Ends the loop and frees it; runs what was posted and not yet run. UV_EBUSY, and nothing is
+ * changed, while an object still lives on it: close that first, and run the loop until its
+ * on_closed has run. */
 FW_API int fw_loop_close(fw_loop *loop);
 
 /* Runs fn(loop, arg) on the loop's thread, in the order of posting. Posts made in one turn cost one

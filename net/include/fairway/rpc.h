@@ -1,8 +1,9 @@
 /*
- * Remote calls over a session: request and response, and one-way notifications, in both directions on
- * one connection. The protocol is walle's packet (net/rpc/walle/README.md has the table).
+ * Remote calls over a session: request and response, and one-way notifications, in both directions
+ * on one connection. The protocol is walle's packet (net/rpc/walle/README.md has the table).
  *
- * Every call ends exactly once: with a reply, an error of the peer, its deadline, or the connection.
+ * Every call ends exactly once: with a reply, an error of the peer, its deadline, or the
+ * connection.
  */
 #ifndef FAIRWAY_RPC_H
 #define FAIRWAY_RPC_H
@@ -21,10 +22,11 @@ typedef struct fw_rpc_field {
     fw_slice name, value;
 } fw_rpc_field;
 
-/* Error codes on the wire that are not of an application (which has LogicError set and its own codes). */
+/* Error codes on the wire that are not of an application (which has LogicError set and its own
+ * codes). */
 enum {
-    FW_RPC_CODE_INTERNAL = 1,   /* walle's "unkown error" */
-    FW_RPC_CODE_NO_METHOD = 9   /* ours: walle leaves the caller to its timeout */
+    FW_RPC_CODE_INTERNAL = 1, /* walle's "unkown error" */
+    FW_RPC_CODE_NO_METHOD = 9 /* ours: walle leaves the caller to its timeout */
 };
 
 /* What is sent: a call or a notification. */
@@ -86,8 +88,8 @@ FW_API fw_rpc *fw_rpc_request_peer(const fw_rpc_request *request);
  * answered; that frees it, also when the connection is gone. NULL: no memory. */
 FW_API fw_rpc_request *fw_rpc_request_keep(fw_rpc_request *request);
 
-/* Answer a request, once. FW_ECLOSED (connection gone), FW_EFRAMESIZE and FW_ELIMIT (the caller gets
- * an error instead), UV_ENOMEM. */
+/* Answer a request, once. FW_ECLOSED (connection gone), FW_EFRAMESIZE and FW_ELIMIT (the caller
+ * gets an error instead), UV_ENOMEM. */
 FW_API int fw_rpc_reply(fw_rpc_request *request, fw_slice body);
 /* code: the application's own, not 0. text: UTF-8. */
 FW_API int fw_rpc_fail(fw_rpc_request *request, int64_t code, const char *text);
@@ -95,19 +97,20 @@ FW_API int fw_rpc_fail(fw_rpc_request *request, int64_t code, const char *text);
 /* ---- connections ---- */
 
 typedef struct fw_rpc_options {
-    fw_rpc_router *router;       /* what this end offers; NULL: nothing. Must outlive the connection. */
-    uint32_t call_timeout_ms;    /* default of calls; 0: 5000 */
-    uint32_t dial_timeout_ms;    /* 0: 5000 */
-    uint32_t max_frame_bytes;    /* 0: 1 MiB */
-    size_t max_queue_bytes;      /* outgoing; 0: 16 MiB */
-    uint32_t max_in_flight;      /* calls; 0: 65536 */
+    fw_rpc_router *router; /* what this end offers; NULL: nothing. Must outlive the connection. */
+    uint32_t call_timeout_ms; /* default of calls; 0: 5000 */
+    uint32_t dial_timeout_ms; /* 0: 5000 */
+    uint32_t max_frame_bytes; /* 0: 1 MiB */
+    size_t max_queue_bytes;   /* outgoing; 0: 16 MiB */
+    uint32_t max_in_flight;   /* calls; 0: 65536 */
     fw_rpc_error_format error_format;
-    void (*on_open)(fw_rpc *rpc, void *arg);   /* dialled connections; may be NULL */
+    void (*on_open)(fw_rpc *rpc, void *arg);               /* dialled connections; may be NULL */
     void (*on_closed)(fw_rpc *rpc, int reason, void *arg); /* last; may be NULL */
     void *arg;
 } fw_rpc_options;
 
-/* Connects. Calls may be made at once; they are sent when the connection opens. Errors as fw_session_dial. */
+/* Connects. Calls may be made at once; they are sent when the connection opens. Errors as
+ * fw_session_dial. */
 FW_API FW_MUST_CHECK int fw_rpc_dial(fw_loop *loop, const char *url, const fw_rpc_options *options,
                                      fw_rpc **ret_rpc);
 /* Ends the connection: calls in flight end with FW_ECANCELED, then on_closed. Idempotent. */
@@ -117,20 +120,21 @@ FW_API const char *fw_rpc_peer(fw_rpc *rpc);
 FW_API size_t fw_rpc_in_flight(const fw_rpc *rpc);
 
 /* Calls. *ret_call (may be NULL) gets a number for fw_rpc_cancel. FW_ECLOSED, FW_EFRAMESIZE,
- * FW_ELIMIT (too many calls in flight, or the queue is full), FW_EOPTION (neither method nor number),
- * UV_ENOMEM. */
-FW_API FW_MUST_CHECK int fw_rpc_call(fw_rpc *rpc, const fw_rpc_message *message, fw_rpc_done_fn done,
-                                     void *arg, uint64_t *ret_call);
-/* Ends a call with FW_ECANCELED in a later turn; its answer is dropped. FW_ENOTFOUND: it has ended. */
+ * FW_ELIMIT (too many calls in flight, or the queue is full), FW_EOPTION (neither method nor
+ * number), UV_ENOMEM. */
+FW_API FW_MUST_CHECK int fw_rpc_call(fw_rpc *rpc, const fw_rpc_message *message,
+                                     fw_rpc_done_fn done, void *arg, uint64_t *ret_call);
+/* Ends a call with FW_ECANCELED in a later turn; its answer is dropped. FW_ENOTFOUND: it has ended.
+ */
 FW_API int fw_rpc_cancel(fw_rpc *rpc, uint64_t call);
 /* Sends without an answer. Errors as fw_rpc_call. */
 FW_API FW_MUST_CHECK int fw_rpc_notify(fw_rpc *rpc, const fw_rpc_message *message);
 
 typedef struct fw_rpc_server_options {
-    fw_rpc_options connection;  /* for each connection; on_open is not used */
-    size_t max_connections;     /* 0: 100,000 */
+    fw_rpc_options connection; /* for each connection; on_open is not used */
+    size_t max_connections;    /* 0: 100,000 */
     void (*on_connection)(fw_rpc_server *server, fw_rpc *rpc, void *arg); /* may be NULL */
-    void (*on_closed)(fw_rpc_server *server, void *arg); /* last; may be NULL */
+    void (*on_closed)(fw_rpc_server *server, void *arg);                  /* last; may be NULL */
     void *arg;
 } fw_rpc_server_options;
 

@@ -61,11 +61,13 @@ typedef struct fw_server_options {
     size_t max_queue_bytes; /* each session's, 0: 16 MiB */
     /* A session came. The callee sets its events before it returns. */
     void (*on_session)(fw_server *server, fw_session *session, void *arg);
-    void (*on_closed)(fw_server *server, void *arg); /* last, after the last session's; may be NULL */
+    void (*on_closed)(fw_server *server,
+                      void *arg); /* last, after the last session's; may be NULL */
     void *arg;
 } fw_server_options;
 
-/* Listens on the URL and makes a session of every connection. Errors as fw_listener_new, FW_EOPTION. */
+/* Listens on the URL and makes a session of every connection. Errors as fw_listener_new,
+ * FW_EOPTION. */
 FW_API FW_MUST_CHECK int fw_server_new(fw_loop *loop, const char *url,
                                        const fw_server_options *options, fw_server **ret_server);
 /* The URL with the real port. Lives as long as the server. */

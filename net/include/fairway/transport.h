@@ -28,8 +28,8 @@ typedef struct fw_conn_events {
 } fw_conn_events;
 
 typedef struct fw_conn_options {
-    uint32_t dial_timeout_ms;  /* 0: 5000 */
-    size_t high_water_bytes;   /* 0: 1 MiB; see on_drain and fw_conn_congested */
+    uint32_t dial_timeout_ms; /* 0: 5000 */
+    size_t high_water_bytes;  /* 0: 1 MiB; see on_drain and fw_conn_congested */
     fw_conn_events events;
     void *arg; /* given to every event */
 } fw_conn_options;
@@ -56,15 +56,16 @@ FW_API bool fw_conn_congested(const fw_conn *conn);
 FW_API void fw_conn_read_stop(fw_conn *conn);
 FW_API void fw_conn_read_start(fw_conn *conn);
 
-/* Ends the connection: nothing more is read, what the kernel takes at once of the queue is sent, the
- * rest dropped; on_closed(reason) follows. Idempotent (the first reason stands), callable in any event. */
+/* Ends the connection: nothing more is read, what the kernel takes at once of the queue is sent,
+ * the rest dropped; on_closed(reason) follows. Idempotent (the first reason stands), callable in
+ * any event. */
 FW_API void fw_conn_close(fw_conn *conn, int reason);
 
 /* Replaces events and argument, for layers that take a connection over. */
 FW_API void fw_conn_set_events(fw_conn *conn, const fw_conn_events *events, void *arg);
 
-/* "tcp://127.0.0.1:41210" of the other end, "unix:" if it has no name; "" if it was not asked for while
- * the connection was open. Lives as long as the connection. */
+/* "tcp://127.0.0.1:41210" of the other end, "unix:" if it has no name; "" if it was not asked for
+ * while the connection was open. Lives as long as the connection. */
 FW_API const char *fw_conn_peer(fw_conn *conn);
 FW_API fw_loop *fw_conn_loop(const fw_conn *conn);
 
@@ -78,8 +79,8 @@ typedef struct fw_listener_options {
     void *arg;
 } fw_listener_options;
 
-/* Listens. `tcp://127.0.0.1:0` takes any free port, see fw_listener_url. A stale unix socket (nobody
- * listens) is replaced. FW_EURL, FW_ESCHEME, UV_EADDRINUSE, UV_EACCES, ... */
+/* Listens. `tcp://127.0.0.1:0` takes any free port, see fw_listener_url. A stale unix socket
+ * (nobody listens) is replaced. FW_EURL, FW_ESCHEME, UV_EADDRINUSE, UV_EACCES, ... */
 FW_API FW_MUST_CHECK int fw_listener_new(fw_loop *loop, const char *url,
                                          const fw_listener_options *options,
                                          fw_listener **ret_listener);

@@ -1,7 +1,8 @@
 /*
- * URLs as fairway uses them: `scheme:[//[user[:password]@]host[:port][,host[:port]...]][/path][?k=v&...]`.
- * A password in a URL is refused (FW_EURL): it would show in process lists; credentials come from files,
- * the environment or options. Percent-encoding is decoded in path, user, keys and values.
+ * URLs as fairway uses them:
+ * `scheme:[//[user[:password]@]host[:port][,host[:port]...]][/path][?k=v&...]`. A password in a URL
+ * is refused (FW_EURL): it would show in process lists; credentials come from files, the
+ * environment or options. Percent-encoding is decoded in path, user, keys and values.
  */
 #ifndef FAIRWAY_URL_H
 #define FAIRWAY_URL_H

@@ -2,9 +2,9 @@
 #ifndef FAIRWAY_VERSION_H
 #define FAIRWAY_VERSION_H
 
-#define FW_VERSION_MAJOR 0
-#define FW_VERSION_MINOR 1
-#define FW_VERSION_PATCH 0
+#define FW_VERSION_MAJOR          0
+#define FW_VERSION_MINOR          1
+#define FW_VERSION_PATCH          0
 
 #define FW_VERSION_TEXT_(a, b, c) #a "." #b "." #c
 #define FW_VERSION_TEXT(a, b, c)  FW_VERSION_TEXT_(a, b, c)

@@ -29,7 +29,8 @@ static int decode_json(fwi_walle_error *error, fw_slice body)
         cJSON_Delete(json);
         return FW_EPACKET;
     }
-    const cJSON *code = cJSON_GetObjectItem(json, "Code"), *desc = cJSON_GetObjectItem(json, "Desc");
+    const cJSON *code = cJSON_GetObjectItem(json, "Code"),
+                *desc = cJSON_GetObjectItem(json, "Desc");
     /* A double holds codes up to 2^53 exactly; what no int64 can hold is no code. */
     if (cJSON_IsNumber(code) && code->valuedouble > -9.2e18 && code->valuedouble < 9.2e18)
         error->code = (int64_t)code->valuedouble;
@@ -79,7 +80,8 @@ static int encode_json(const fwi_walle_error *error, fw_slice *ret_body)
 static int encode_protobuf(const fwi_walle_error *error, fw_slice *ret_body)
 {
     fw_slice text = {error->text, strlen(error->text)};
-    size_t size = fwi_varint_field_size((uint64_t)error->code) + fwi_varint_field_size(error->logic) +
+    size_t size = fwi_varint_field_size((uint64_t)error->code) +
+                  fwi_varint_field_size(error->logic) +
                   (text.len ? fwi_bytes_field_size(text.len) : 0);
     uint8_t *bytes = malloc(size ? size : 1), *out = bytes;
     if (!bytes)

@@ -1,6 +1,6 @@
 /*
- * walle's packet, a proto3 message, written by hand. It stands in a frame with a 4-byte little-endian
- * length (see README.md in this folder for the table).
+ * walle's packet, a proto3 message, written by hand. It stands in a frame with a 4-byte
+ * little-endian length (see README.md in this folder for the table).
  */
 #ifndef FWI_WALLE_PACKET_H
 #define FWI_WALLE_PACKET_H

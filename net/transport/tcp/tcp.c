@@ -1,7 +1,7 @@
 /*
- * tcp://host:port. TCP_NODELAY is on (frames are gathered before they are written), keepalive probes
- * after 60 s. A name is resolved without blocking the loop, and its first address is used. An empty
- * host or `*` listens everywhere.
+ * tcp://host:port. TCP_NODELAY is on (frames are gathered before they are written), keepalive
+ * probes after 60 s. A name is resolved without blocking the loop, and its first address is used.
+ * An empty host or `*` listens everywhere.
  */
 #include "transport/uv_stream.h"
 
@@ -47,10 +47,10 @@ static void peer(fw_conn *conn, char *ret_text, size_t size)
         format_address(&address, ret_text, size);
 }
 
-static int conn_new(fw_loop *loop, fwi_stream_conn **ret_conn)
+static int conn_new(fw_loop *loop, bool dialled, fwi_stream_conn **ret_conn)
 {
     fwi_stream_conn *conn;
-    int err = fwi_stream_conn_new(loop, &tcp_ops, &conn);
+    int err = fwi_stream_conn_new(loop, &tcp_ops, dialled, &conn);
     if (err)
         return err;
     err = uv_tcp_init(fw_loop_uv(loop), &conn->uv.tcp);
@@ -76,9 +76,9 @@ static void on_resolved(uv_getaddrinfo_t *request, int status, struct addrinfo *
     fwi_stream_conn *conn = request->data;
     free(request);
     if (conn) {
-        conn->resolve = NULL;
+        conn->dial->resolve = NULL;
         if (!status)
-            status = uv_tcp_connect(&conn->connect, &conn->uv.tcp, found->ai_addr,
+            status = uv_tcp_connect(&conn->dial->connect, &conn->uv.tcp, found->ai_addr,
                                     fwi_stream_on_connect);
         if (status)
             fwi_conn_failed(&conn->base, status);
@@ -95,11 +95,12 @@ static int resolve(fwi_stream_conn *conn, const char *name, int port)
     if (!request)
         return UV_ENOMEM;
     request->data = conn;
-    int err = uv_getaddrinfo(fw_loop_uv(conn->base.loop), request, on_resolved, name, service, &hints);
+    int err =
+        uv_getaddrinfo(fw_loop_uv(conn->base.loop), request, on_resolved, name, service, &hints);
     if (err)
         free(request);
     else
-        conn->resolve = request;
+        conn->dial->resolve = request;
     return err;
 }
 
@@ -108,13 +109,13 @@ static int dial(fw_loop *loop, const fw_url *url, fw_conn **ret_conn)
     if (url->host_count != 1 || !url->hosts[0].port || !*url->hosts[0].name || *url->path)
         return FW_EURL;
     fwi_stream_conn *conn;
-    int err = conn_new(loop, &conn);
+    int err = conn_new(loop, true, &conn);
     if (err)
         return err;
     const fw_url_host *host = &url->hosts[0];
     struct sockaddr_storage address;
     if (parse_ip(host->name, host->port, &address))
-        err = uv_tcp_connect(&conn->connect, &conn->uv.tcp, (struct sockaddr *)&address,
+        err = uv_tcp_connect(&conn->dial->connect, &conn->uv.tcp, (struct sockaddr *)&address,
                              fwi_stream_on_connect);
     else
         err = resolve(conn, host->name, host->port);
@@ -128,7 +129,9 @@ static int bind_and_listen(fwi_stream_listener *listener, const fw_url_host *hos
 {
     struct sockaddr_storage address;
     bool any = !*host->name || !strcmp(host->name, "*");
-    const char *name = any ? "0.0.0.0" : !strcmp(host->name, "localhost") ? "127.0.0.1" : host->name;
+    const char *name = any                                ? "0.0.0.0"
+                       : !strcmp(host->name, "localhost") ? "127.0.0.1"
+                                                          : host->name;
     if (!parse_ip(name, host->port, &address))
         return FW_EURL; /* one listens on an address, not on a name */
     int err = uv_tcp_bind(&listener->uv.tcp, (struct sockaddr *)&address, 0);

@@ -1,6 +1,6 @@
 /*
- * unix:/path. A path whose socket nobody listens on any more (its process was killed) is taken over;
- * one that answers gives UV_EADDRINUSE. The socket is removed when the listener closes.
+ * unix:/path. A path whose socket nobody listens on any more (its process was killed) is taken
+ * over; one that answers gives UV_EADDRINUSE. The socket is removed when the listener closes.
  */
 #include "transport/uv_stream.h"
 
@@ -32,10 +32,10 @@ static const fwi_conn_ops unix_ops = {
     .peer = peer,
 };
 
-static int conn_new(fw_loop *loop, fwi_stream_conn **ret_conn)
+static int conn_new(fw_loop *loop, bool dialled, fwi_stream_conn **ret_conn)
 {
     fwi_stream_conn *conn;
-    int err = fwi_stream_conn_new(loop, &unix_ops, &conn);
+    int err = fwi_stream_conn_new(loop, &unix_ops, dialled, &conn);
     if (err)
         return err;
     err = uv_pipe_init(fw_loop_uv(loop), &conn->uv.pipe, 0);
@@ -61,10 +61,10 @@ static int dial(fw_loop *loop, const fw_url *url, fw_conn **ret_conn)
     if (err)
         return err;
     fwi_stream_conn *conn;
-    err = conn_new(loop, &conn);
+    err = conn_new(loop, true, &conn);
     if (err)
         return err;
-    uv_pipe_connect(&conn->connect, &conn->uv.pipe, url->path, fwi_stream_on_connect);
+    uv_pipe_connect(&conn->dial->connect, &conn->uv.pipe, url->path, fwi_stream_on_connect);
     *ret_conn = &conn->base;
     return FW_OK;
 }
