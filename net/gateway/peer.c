@@ -298,6 +298,8 @@ void fwi_gw_peer_accept(fw_gateway *gateway, fw_conn *conn, fwi_gw_side side)
         refuse(gateway, conn, side, is_full(gateway, side) ? FW_ELIMIT : UV_ENOMEM);
         return;
     }
+    if (fwi_log_enabled(FW_LOG_WARN))
+        (void)fw_conn_peer(conn); /* once it is reset or closed, the system has forgotten the address */
     peer->gateway = gateway;
     peer->conn = conn;
     peer->side = side;
