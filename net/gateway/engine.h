@@ -35,24 +35,42 @@ typedef struct fwi_gw_handshake {
 } fwi_gw_handshake;
 
 typedef struct fwi_gw_peer fwi_gw_peer;
+
+/* What a server has more than a client. */
+typedef struct fwi_gw_server {
+    fwi_gw_handshake *handshake; /* until it is authenticated */
+    fwi_gw_peer *shadowed;       /* who had our id before us and is still connected */
+    fwi_gw_peer *shadow;         /* who took our id over */
+} fwi_gw_server;
+
+/* Kept small, for there may be a hundred thousand, nearly all idle. */
 struct fwi_gw_peer {
     fw_gateway *gateway;
     fw_conn *conn;
-    fwi_list node;     /* in gateway->peers */
-    fwi_list vconns;   /* of fwi_gw_vconn.node[side] */
-    fwi_timer timer;   /* handshake, then idleness */
-    uint64_t heard_ms; /* when the last whole frame came */
-    fwi_gw_handshake *handshake;
-    fwi_gw_peer *shadowed; /* servers: who had our id before us and is still connected */
-    fwi_gw_peer *shadow;   /* servers: who took our id over */
-    size_t queue_bytes;    /* bound of the outgoing queue */
-    fwi_framer framer;
+    fwi_list node;         /* in a queue of the gateway, or in gateway->leaving */
+    fwi_list vconns;       /* of fwi_gw_vconn.node[side] */
+    uint64_t heard_ms;     /* when the last whole frame came */
+    fwi_gw_server *server; /* NULL: a client */
+    fwi_framer *partial;   /* while a frame has come in part */
     uint32_t id;
     uint32_t vconn_count;
     uint8_t side;    /* fwi_gw_side */
     bool registered; /* has an id, and can be dialled */
     bool ended;      /* closing */
 };
+
+/* Peers that wait under the same timeout, longest silent first: so the first one's time is the
+ * queue's, and one timer serves them all. A peer that was heard goes to the end, once a read. */
+typedef struct fwi_gw_queue {
+    fw_gateway *gateway;
+    fwi_list peers;
+    fwi_timer timer;
+    uint32_t timeout_ms; /* 0: none */
+    int reason;          /* for ending who is late */
+} fwi_gw_queue;
+
+/* Queues: registered ones by fwi_gw_side, and servers that have not answered yet. */
+enum { FWI_GW_UNAUTHENTICATED = 2, FWI_GW_QUEUES };
 
 typedef struct fwi_gw_vconn {
     uint32_t id;
@@ -66,11 +84,14 @@ struct fw_gateway {
     char *auth_key;
     char *url[2];
     fw_listener *listener[2]; /* NULL: gone */
-    fwi_list peers;
+    fwi_gw_queue queues[FWI_GW_QUEUES];
+    fwi_list leaving; /* peers that have ended, until their connections are gone */
     size_t peer_count;
-    fwi_id_table clients; /* of fwi_gw_peer */
-    fwi_id_map servers;   /* of fwi_gw_peer, the newest of each id */
-    fwi_id_table vconns;  /* of fwi_gw_vconn */
+    size_t queue_bytes[2]; /* bound of a connection's outgoing queue, by side */
+    fwi_framer framer;     /* for reads that contain whole frames only */
+    fwi_id_table clients;  /* of fwi_gw_peer */
+    fwi_id_map servers;    /* of fwi_gw_peer, the newest of each id */
+    fwi_id_table vconns;   /* of fwi_gw_vconn */
     fw_gateway_stats stats;
     bool closing;
     void (*on_closed)(void *arg);
@@ -82,6 +103,9 @@ struct fw_gateway {
 void fwi_gateway_finish_if_empty(fw_gateway *gateway);
 
 /* ---- peer.c ---- */
+void fwi_gw_queues_init(fw_gateway *gateway);
+/* Ends all peers (FW_ECANCELED) and the timers. */
+void fwi_gw_queues_end(fw_gateway *gateway);
 /* Takes an accepted connection over, or closes it. */
 void fwi_gw_peer_accept(fw_gateway *gateway, fw_conn *conn, fwi_gw_side side);
 /* Ends it: nothing more is read from it; on_closed does the rest in a later turn. The first reason

@@ -108,11 +108,15 @@ int fw_gateway_new(fw_loop *loop, const fw_gateway_options *options, fw_gateway 
     gateway->options = *options;
     fill_defaults(&gateway->options);
     gateway->options.client_url = gateway->options.server_url = gateway->options.auth_key = NULL;
-    fwi_list_init(&gateway->peers);
+    gateway->queue_bytes[FWI_GW_CLIENT] = gateway->options.client_queue_bytes;
+    gateway->queue_bytes[FWI_GW_SERVER] = gateway->options.server_queue_bytes;
+    fwi_gw_queues_init(gateway);
     fwi_id_table_init(&gateway->clients, UINT32_MAX);
     fwi_id_table_init(&gateway->vconns, UINT32_MAX);
     gateway->auth_key = strdup(options->auth_key ? options->auth_key : "");
-    int err = gateway->auth_key ? FW_OK : UV_ENOMEM;
+    int err = fwi_gw_framer_init(&gateway->framer, gateway->options.max_packet_bytes);
+    if (!err && !gateway->auth_key)
+        err = UV_ENOMEM;
     if (!err)
         err = start_listening(gateway, FWI_GW_SERVER, options->server_url);
     if (!err)
@@ -162,8 +166,7 @@ void fw_gateway_close(fw_gateway *gateway, void (*on_closed)(void *arg), void *a
     for (int side = 0; side < 2; side++)
         if (gateway->listener[side])
             fw_listener_close(gateway->listener[side]);
-    fwi_list_for_each (node, &gateway->peers)
-        fwi_gw_peer_end(fwi_container_of(node, fwi_gw_peer, node), FW_ECANCELED);
+    fwi_gw_queues_end(gateway);
     /* Only a gateway that was never open has nothing to wait for. */
     fwi_gateway_finish_if_empty(gateway);
 }

@@ -30,6 +30,8 @@ void fwi_gw_peer_end(fwi_gw_peer *peer, int reason)
     if (peer->ended)
         return;
     peer->ended = true;
+    fwi_list_remove(&peer->node);
+    fwi_list_push_back(&peer->gateway->leaving, &peer->node);
     fw_conn_close(peer->conn, reason);
 }
 
@@ -38,7 +40,8 @@ void fwi_gw_peer_command(fwi_gw_peer *peer, fwi_gw_type type, uint32_t conn_id, 
     if (peer->ended)
         return;
     size_t len = fwi_gw_command_bytes(type);
-    if (fw_conn_queued_bytes(peer->conn) + len > peer->queue_bytes + FWI_GW_COMMAND_RESERVE_BYTES) {
+    if (fw_conn_queued_bytes(peer->conn) + len >
+        peer->gateway->queue_bytes[peer->side] + FWI_GW_COMMAND_RESERVE_BYTES) {
         fwi_gw_peer_end(peer, FW_ESLOW);
         return;
     }
@@ -76,9 +79,9 @@ static int register_server(fwi_gw_peer *peer, uint32_t id)
         return err;
     peer->id = id;
     peer->registered = true;
-    peer->shadowed = before;
+    peer->server->shadowed = before;
     if (before) {
-        before->shadow = peer;
+        before->server->shadow = peer;
         fwi_log(FW_LOG_WARN, "gateway", "server id taken over", FWI_NUMBER("id", id),
                 FWI_TEXT("from", fw_conn_peer(before->conn)),
                 FWI_TEXT("by", fw_conn_peer(peer->conn)));
@@ -91,7 +94,8 @@ static int register_server(fwi_gw_peer *peer, uint32_t id)
 static void unregister(fwi_gw_peer *peer)
 {
     fw_gateway *gateway = peer->gateway;
-    if (peer->handshake)
+    fwi_gw_server *server = peer->server;
+    if (server && server->handshake)
         gateway->stats.unauthenticated_servers--;
     if (!peer->registered)
         return;
@@ -102,50 +106,82 @@ static void unregister(fwi_gw_peer *peer)
         return;
     }
     gateway->stats.servers--;
-    if (peer->shadowed)
-        peer->shadowed->shadow = peer->shadow;
-    if (peer->shadow)
-        peer->shadow->shadowed = peer->shadowed;
-    else if (!peer->shadowed || fwi_id_map_put(&gateway->servers, peer->id, peer->shadowed))
+    if (server->shadowed)
+        server->shadowed->server->shadow = server->shadow;
+    if (server->shadow)
+        server->shadow->server->shadowed = server->shadowed;
+    else if (!server->shadowed || fwi_id_map_put(&gateway->servers, peer->id, server->shadowed))
         fwi_id_map_remove(&gateway->servers, peer->id); /* replacing never fails */
 }
 
 /* ---- time ---- */
 
-static uint32_t idle_timeout(const fwi_gw_peer *peer)
+static void set_timer(fwi_gw_queue *queue)
 {
-    const fw_gateway_options *options = &peer->gateway->options;
-    return peer->side == FWI_GW_CLIENT ? options->client_idle_timeout_ms
-                                       : options->server_idle_timeout_ms;
+    if (!queue->timeout_ms || fwi_list_empty(&queue->peers))
+        return;
+    const fwi_gw_peer *first = fwi_container_of(queue->peers.next, fwi_gw_peer, node);
+    uint64_t silent = fw_loop_now_ms(queue->gateway->loop) - first->heard_ms;
+    fwi_loop_timer_start(queue->gateway->loop, &queue->timer,
+                         silent < queue->timeout_ms ? queue->timeout_ms - silent : 1);
 }
 
-/* Frames only note when they came; here it is seen whether that was long enough ago, and if not,
- * the timer is set for when it would be. */
+/* Frames only move their peer to the end of its queue; here it is seen who is really late, and when
+ * to look again. */
 static void on_timer(fwi_timer *timer, void *arg)
 {
     (void)timer;
-    fwi_gw_peer *peer = arg;
-    fw_gateway *gateway = peer->gateway;
-    if (peer->handshake) {
-        gateway->stats.handshake_timeouts++;
-        fwi_gw_peer_end(peer, FW_EDEADLINE);
-        return;
+    fwi_gw_queue *queue = arg;
+    uint64_t now = fw_loop_now_ms(queue->gateway->loop);
+    while (!fwi_list_empty(&queue->peers)) {
+        fwi_gw_peer *peer = fwi_container_of(queue->peers.next, fwi_gw_peer, node);
+        if (now - peer->heard_ms < queue->timeout_ms)
+            break;
+        if (queue->reason == FW_EIDLE)
+            queue->gateway->stats.idle_closed++;
+        else
+            queue->gateway->stats.handshake_timeouts++;
+        fwi_gw_peer_end(peer, queue->reason);
     }
-    uint64_t silent = fw_loop_now_ms(gateway->loop) - peer->heard_ms, limit = idle_timeout(peer);
-    if (silent < limit) {
-        fwi_loop_timer_start(gateway->loop, &peer->timer, limit - silent);
-        return;
-    }
-    gateway->stats.idle_closed++;
-    fwi_gw_peer_end(peer, FW_EIDLE);
+    set_timer(queue);
 }
 
-static void watch_idleness(fwi_gw_peer *peer)
+static void heard(fwi_gw_peer *peer, fwi_gw_queue *queue)
 {
     peer->heard_ms = fw_loop_now_ms(peer->gateway->loop);
-    fwi_loop_timer_stop(peer->gateway->loop, &peer->timer);
-    if (idle_timeout(peer))
-        fwi_loop_timer_start(peer->gateway->loop, &peer->timer, idle_timeout(peer));
+    fwi_list_remove(&peer->node);
+    fwi_list_push_back(&queue->peers, &peer->node);
+    if (!fwi_timer_armed(&queue->timer))
+        set_timer(queue);
+}
+
+void fwi_gw_queues_init(fw_gateway *gateway)
+{
+    const fw_gateway_options *options = &gateway->options;
+    const uint32_t timeouts[FWI_GW_QUEUES] = {
+        [FWI_GW_CLIENT] = options->client_idle_timeout_ms,
+        [FWI_GW_SERVER] = options->server_idle_timeout_ms,
+        [FWI_GW_UNAUTHENTICATED] = options->handshake_timeout_ms,
+    };
+    for (int i = 0; i < FWI_GW_QUEUES; i++) {
+        fwi_gw_queue *queue = &gateway->queues[i];
+        queue->gateway = gateway;
+        queue->timeout_ms = timeouts[i];
+        queue->reason = i == FWI_GW_UNAUTHENTICATED ? FW_EDEADLINE : FW_EIDLE;
+        queue->timer = (fwi_timer){.fn = on_timer, .arg = queue};
+        fwi_list_init(&queue->peers);
+    }
+    fwi_list_init(&gateway->leaving);
+}
+
+void fwi_gw_queues_end(fw_gateway *gateway)
+{
+    for (int i = 0; i < FWI_GW_QUEUES; i++) {
+        fwi_gw_queue *queue = &gateway->queues[i];
+        while (!fwi_list_empty(&queue->peers))
+            fwi_gw_peer_end(fwi_container_of(queue->peers.next, fwi_gw_peer, node), FW_ECANCELED);
+        fwi_loop_timer_stop(gateway->loop, &queue->timer);
+    }
 }
 
 /* ---- authentication of servers ---- */
@@ -153,19 +189,19 @@ static void watch_idleness(fwi_gw_peer *peer)
 static int begin_handshake(fwi_gw_peer *peer)
 {
     fwi_gw_handshake *handshake = calloc(1, sizeof *handshake);
-    if (!handshake)
-        return UV_ENOMEM;
-    int err = fwi_random_secret(handshake->challenge, sizeof handshake->challenge);
+    peer->server = calloc(1, sizeof *peer->server);
+    int err = handshake && peer->server ? FW_OK : UV_ENOMEM;
+    if (!err)
+        err = fwi_random_secret(handshake->challenge, sizeof handshake->challenge);
     if (!err)
         err = fw_conn_write(peer->conn, handshake->challenge, sizeof handshake->challenge);
     if (err) {
         free(handshake);
         return err;
     }
-    peer->handshake = handshake;
+    peer->server->handshake = handshake;
     peer->gateway->stats.unauthenticated_servers++;
-    fwi_loop_timer_start(peer->gateway->loop, &peer->timer,
-                         peer->gateway->options.handshake_timeout_ms);
+    heard(peer, &peer->gateway->queues[FWI_GW_UNAUTHENTICATED]);
     return FW_OK;
 }
 
@@ -173,10 +209,10 @@ static int check_answer(fwi_gw_peer *peer)
 {
     fw_gateway *gateway = peer->gateway;
     uint8_t wanted[FWI_GW_DIGEST_BYTES];
-    int err = fwi_gw_digest(peer->handshake->challenge, gateway->auth_key, wanted);
+    int err = fwi_gw_digest(peer->server->handshake->challenge, gateway->auth_key, wanted);
     if (err)
         return err;
-    if (CRYPTO_memcmp(wanted, peer->handshake->answer, sizeof wanted)) {
+    if (CRYPTO_memcmp(wanted, peer->server->handshake->answer, sizeof wanted)) {
         gateway->stats.auth_failures++;
         return FW_EAUTH;
     }
@@ -184,14 +220,15 @@ static int check_answer(fwi_gw_peer *peer)
         gateway->stats.refused_connections++;
         return FW_ELIMIT;
     }
-    return register_server(peer, fwi_get_u32le(peer->handshake->answer + FWI_GW_DIGEST_BYTES));
+    return register_server(peer,
+                           fwi_get_u32le(peer->server->handshake->answer + FWI_GW_DIGEST_BYTES));
 }
 
 /* Takes the answer, or what has come of it, from the front of the bytes; returns how much that was.
  */
 static size_t take_answer(fwi_gw_peer *peer, const uint8_t *data, size_t len)
 {
-    fwi_gw_handshake *handshake = peer->handshake;
+    fwi_gw_handshake *handshake = peer->server->handshake;
     size_t n = FWI_GW_ANSWER_BYTES - handshake->answer_len;
     if (n > len)
         n = len;
@@ -205,9 +242,9 @@ static size_t take_answer(fwi_gw_peer *peer, const uint8_t *data, size_t len)
         return n;
     }
     free(handshake);
-    peer->handshake = NULL;
+    peer->server->handshake = NULL;
     peer->gateway->stats.unauthenticated_servers--;
-    watch_idleness(peer);
+    heard(peer, &peer->gateway->queues[FWI_GW_SERVER]);
     fwi_log(FW_LOG_INFO, "gateway", "server registered", FWI_TEXT("peer", fw_conn_peer(peer->conn)),
             FWI_NUMBER("id", peer->id));
     return n;
@@ -215,29 +252,64 @@ static size_t take_answer(fwi_gw_peer *peer, const uint8_t *data, size_t len)
 
 /* ---- the connection's events ---- */
 
+/* A read that ends within a frame: the rest is kept with the peer, and the gateway's framer is free
+ * for the next peer's read. */
+static int keep_partial(fwi_gw_peer *peer)
+{
+    fw_gateway *gateway = peer->gateway;
+    peer->partial = malloc(sizeof *peer->partial);
+    if (!peer->partial) {
+        fwi_framer_fini(&gateway->framer);
+        return UV_ENOMEM;
+    }
+    *peer->partial = gateway->framer;
+    return fwi_gw_framer_init(&gateway->framer, gateway->options.max_packet_bytes);
+}
+
+static void drop_partial(fwi_gw_peer *peer)
+{
+    if (peer->partial)
+        fwi_framer_fini(peer->partial);
+    free(peer->partial);
+    peer->partial = NULL;
+}
+
+static void take_frames(fwi_gw_peer *peer, const uint8_t *data, size_t len)
+{
+    fw_gateway *gateway = peer->gateway;
+    fwi_framer *framer = peer->partial ? peer->partial : &gateway->framer;
+    fwi_framer_push(framer, data, len);
+    fw_slice frame;
+    int rc = 0;
+    bool any = false;
+    while (!peer->ended && (rc = fwi_framer_next(framer, &frame)) > 0) {
+        any = true;
+        fwi_gw_switch_frame(peer, frame.data, frame.len);
+    }
+    if (peer->ended)
+        return;
+    if (!rc && framer == &gateway->framer && !fwi_framer_is_empty(framer))
+        rc = keep_partial(peer);
+    else if (framer != &gateway->framer && fwi_framer_is_empty(framer))
+        drop_partial(peer);
+    if (rc < 0)
+        fwi_gw_peer_end(peer, rc);
+    else if (any)
+        heard(peer, &gateway->queues[peer->side]);
+}
+
 static void on_data(fw_conn *conn, const uint8_t *data, size_t len, void *arg)
 {
     (void)conn;
     fwi_gw_peer *peer = arg;
-    if (peer->handshake) {
+    if (peer->server && peer->server->handshake) {
         size_t n = take_answer(peer, data, len);
         data += n;
         len -= n;
-        if (peer->handshake || !len)
+        if (peer->server->handshake || !len)
             return;
     }
-    fwi_framer_push(&peer->framer, data, len);
-    fw_slice frame;
-    int rc = 0;
-    bool heard = false;
-    while (!peer->ended && (rc = fwi_framer_next(&peer->framer, &frame)) > 0) {
-        heard = true;
-        fwi_gw_switch_frame(peer, frame.data, frame.len);
-    }
-    if (rc < 0)
-        fwi_gw_peer_end(peer, rc);
-    if (heard)
-        peer->heard_ms = fw_loop_now_ms(peer->gateway->loop);
+    take_frames(peer, data, len);
 }
 
 /* A peer that hangs up is everyday life, one that we throw out is not. */
@@ -263,11 +335,12 @@ static void on_conn_closed(fw_conn *conn, int reason, void *arg)
     log_end(peer, reason);
     unregister(peer);
     fwi_gw_switch_forget(peer);
-    fwi_loop_timer_stop(gateway->loop, &peer->timer);
     fwi_list_remove(&peer->node);
     gateway->peer_count--;
-    fwi_framer_fini(&peer->framer);
-    free(peer->handshake);
+    drop_partial(peer);
+    if (peer->server)
+        free(peer->server->handshake);
+    free(peer->server);
     free(peer);
     fwi_gateway_finish_if_empty(gateway);
 }
@@ -292,29 +365,24 @@ static void refuse(fw_gateway *gateway, fw_conn *conn, fwi_gw_side side, int rea
 
 void fwi_gw_peer_accept(fw_gateway *gateway, fw_conn *conn, fwi_gw_side side)
 {
-    const fw_gateway_options *options = &gateway->options;
     fwi_gw_peer *peer = is_full(gateway, side) ? NULL : calloc(1, sizeof *peer);
     if (!peer) {
         refuse(gateway, conn, side, is_full(gateway, side) ? FW_ELIMIT : UV_ENOMEM);
         return;
     }
     if (fwi_log_enabled(FW_LOG_WARN))
-        (void)fw_conn_peer(conn); /* once it is reset or closed, the system has forgotten the address */
+        (void)fw_conn_peer(
+            conn); /* once it is reset or closed, the system has forgotten the address */
     peer->gateway = gateway;
     peer->conn = conn;
     peer->side = side;
-    peer->timer = (fwi_timer){.fn = on_timer, .arg = peer};
-    peer->queue_bytes =
-        side == FWI_GW_CLIENT ? options->client_queue_bytes : options->server_queue_bytes;
     fwi_list_init(&peer->vconns);
-    fwi_list_push_back(&gateway->peers, &peer->node);
+    fwi_list_init(&peer->node);
     gateway->peer_count++;
     fw_conn_set_events(conn, &conn_events, peer);
-    int err = fwi_gw_framer_init(&peer->framer, options->max_packet_bytes);
-    if (!err)
-        err = side == FWI_GW_CLIENT ? register_client(peer) : begin_handshake(peer);
+    int err = side == FWI_GW_CLIENT ? register_client(peer) : begin_handshake(peer);
     if (err)
         fwi_gw_peer_end(peer, err);
     else if (side == FWI_GW_CLIENT)
-        watch_idleness(peer);
+        heard(peer, &gateway->queues[FWI_GW_CLIENT]);
 }

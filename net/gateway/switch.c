@@ -61,8 +61,8 @@ static fwi_gw_peer *find_remote(fwi_gw_peer *from, uint32_t remote_id)
     fwi_gw_peer *found = from->side == FWI_GW_CLIENT
                              ? fwi_id_map_get(&gateway->servers, remote_id)
                              : fwi_id_table_find(&gateway->clients, remote_id);
-    while (found && found->ended)
-        found = found->shadowed; /* its end is under way; who had the id before takes over now */
+    while (found && found->ended) /* its end is under way; who had the id before takes over now */
+        found = found->server ? found->server->shadowed : NULL;
     return found;
 }
 
@@ -173,7 +173,7 @@ static void forward(fwi_gw_peer *from, uint32_t id, const uint8_t *frame, size_t
     }
     fwi_gw_peer *to = vconn->end[other(from->side)];
     size_t queued = fw_conn_queued_bytes(to->conn);
-    if (queued + len > to->queue_bytes) {
+    if (queued + len > gateway->queue_bytes[to->side]) {
         drop_slow(vconn, to, queued);
         return;
     }

@@ -29,6 +29,11 @@ FWI_API void fwi_framer_push(fwi_framer *framer, const uint8_t *data, size_t len
 /* 1: *ret_frame is a frame with its header, valid until the next call; 0: more bytes are needed,
  * and everything pushed has been kept; FW_EFRAMESIZE, UV_ENOMEM. */
 FWI_API int fwi_framer_next(fwi_framer *framer, fw_slice *ret_frame);
+/* True when no partial frame is kept (asked after next has answered 0). */
+static inline bool fwi_framer_is_empty(const fwi_framer *framer)
+{
+    return !framer->partial_len;
+}
 /* Writes the header of a frame with len bytes of payload. */
 FWI_API void fwi_framing_put_header(const fw_framing *framing, uint8_t *header, uint64_t len);
 
