@@ -107,7 +107,7 @@ struct fw_kv_watch {
     fwi_kv_pairs batch;
     fw_kv_event *events;
     size_t event_count, event_capacity;
-    bool stale, ended, out_of_memory;
+    bool stale, ended, out_of_memory, listing;
     bool closing, stopped;
     fw_kv_closed_fn on_closed;
     void *closed_arg;
@@ -122,7 +122,8 @@ FWI_API bool fwi_kv_watch_matches(const fw_kv_watch *watch, const char *key);
  * the driver must not touch the watch any more.
  *
  * A list of the whole state: begin, pair..., end (delivers). If it is not the first, the front
- * delivers RESYNC and only what differs from what it delivered before. */
+ * delivers RESYNC and only what differs from what it delivered before. A list that breaks off is
+ * begun again with begin. */
 FWI_API void fwi_kv_watch_list_begin(fw_kv_watch *watch);
 FWI_API void fwi_kv_watch_list_pair(fw_kv_watch *watch, const char *key, size_t key_len,
                                     fw_slice value, int64_t revision, int64_t lease);

@@ -3,8 +3,11 @@
  *
  * `known` holds the revision of every key that the watcher believes to exist. A list of the whole
  * state (the first, or after history was lost) is compared with it, so that only differences are
- * delivered, deletions included. Events gather in a batch and are delivered by list_end, commit,
- * stale, live and fatal; the keys and values of a batch live in `batch`.
+ * delivered, deletions included. Events gather in a batch and are delivered by list_end and commit;
+ * the keys and values of a batch live in `batch`. What a driver reports goes into the batch and
+ * into `known` at once, so nothing may be taken out of a batch again: a list that breaks off and
+ * begins anew adds what is different, and stale, live and fatal are delivered past the batch, which
+ * may hold half a revision.
  */
 #include "kv.h"
 
@@ -66,11 +69,12 @@ static void push_plain(fw_kv_watch *watch, fw_kv_event_type type, int64_t revisi
 /* Delivers the batch. False if the watch was closed meanwhile, or ended for lack of memory. */
 static bool deliver(fw_kv_watch *watch)
 {
-    if (watch->closing)
+    if (watch->closing || watch->ended)
         return false;
     if (watch->out_of_memory) {
         /* A gap would break the promise: end the watch, with an event that needs no memory. */
-        fw_kv_event fatal = {.type = FW_KV_FATAL, .pair = {.key = ""}, .reason = UV_ENOMEM, .detail = ""};
+        fw_kv_event fatal = {
+            .type = FW_KV_FATAL, .pair = {.key = ""}, .reason = UV_ENOMEM, .detail = ""};
         watch->ended = true;
         watch->on_events(watch, &fatal, 1, watch->arg);
     } else if (watch->event_count) {
@@ -103,12 +107,10 @@ static bool learn(fw_kv_watch *watch, const char *key, size_t key_len, int64_t r
 
 void fwi_kv_watch_list_begin(fw_kv_watch *watch)
 {
-    /* A list that was broken off and starts again delivers nothing twice: nothing was delivered. */
-    fwi_kv_pairs_fini(&watch->batch);
-    watch->event_count = 0;
     watch->epoch++;
-    if (watch->revision)
+    if (watch->revision && !watch->listing)
         push_plain(watch, FW_KV_RESYNC, 0, FW_ECOMPACTED, "");
+    watch->listing = true;
 }
 
 void fwi_kv_watch_list_pair(fw_kv_watch *watch, const char *key, size_t key_len, fw_slice value,
@@ -137,7 +139,7 @@ bool fwi_kv_watch_list_end(fw_kv_watch *watch, int64_t revision)
     push_plain(watch, FW_KV_END_OF_SNAPSHOT, revision, FW_OK, "");
     if (watch->stale)
         push_plain(watch, FW_KV_LIVE, revision, FW_OK, "");
-    watch->stale = false;
+    watch->stale = watch->listing = false;
     watch->revision = revision;
     return deliver(watch);
 }
@@ -167,13 +169,26 @@ bool fwi_kv_watch_commit(fw_kv_watch *watch, int64_t revision)
     return deliver(watch);
 }
 
+/* Delivers one event without a pair; the batch stays as it is. */
+static bool deliver_plain(fw_kv_watch *watch, fw_kv_event_type type, int reason, const char *detail)
+{
+    if (watch->closing || watch->ended)
+        return false;
+    fw_kv_event event = {.type = type,
+                         .pair = {.key = "", .revision = type == FW_KV_LIVE ? watch->revision : 0},
+                         .reason = reason,
+                         .detail = detail ? detail : ""};
+    watch->ended = type == FW_KV_FATAL;
+    watch->on_events(watch, &event, 1, watch->arg);
+    return !watch->closing && !watch->ended;
+}
+
 bool fwi_kv_watch_stale(fw_kv_watch *watch, int reason, const char *detail)
 {
     if (watch->stale)
         return !watch->closing;
     watch->stale = true;
-    push_plain(watch, FW_KV_STALE, 0, reason, detail);
-    return deliver(watch);
+    return deliver_plain(watch, FW_KV_STALE, reason, detail);
 }
 
 bool fwi_kv_watch_live(fw_kv_watch *watch)
@@ -181,15 +196,12 @@ bool fwi_kv_watch_live(fw_kv_watch *watch)
     if (!watch->stale)
         return !watch->closing;
     watch->stale = false;
-    push_plain(watch, FW_KV_LIVE, watch->revision, FW_OK, "");
-    return deliver(watch);
+    return deliver_plain(watch, FW_KV_LIVE, FW_OK, NULL);
 }
 
 bool fwi_kv_watch_fatal(fw_kv_watch *watch, int reason, const char *detail)
 {
-    push_plain(watch, FW_KV_FATAL, 0, reason, detail);
-    watch->ended = true;
-    return deliver(watch);
+    return deliver_plain(watch, FW_KV_FATAL, reason, detail);
 }
 
 static void on_gone(fwi_task *task, void *arg)

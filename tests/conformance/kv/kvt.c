@@ -16,6 +16,9 @@ static void setup(void)
 TCase *kvt_tcase(Suite *suite, const char *name)
 {
     TCase *tcase = tcase_create(name);
+    if (kvt_driver_under_test->start)
+        tcase_add_unchecked_fixture(tcase, kvt_driver_under_test->start,
+                                    kvt_driver_under_test->stop);
     tcase_add_checked_fixture(tcase, setup, fwt_loop_teardown);
     tcase_set_timeout(tcase, 90);
     suite_add_tcase(suite, tcase);

@@ -21,6 +21,9 @@ typedef struct kvt_driver {
     const char *name;
     /* Writes the URL of a store that nobody has used. */
     void (*fresh_url)(char *url, size_t size);
+    /* Around each group of tests, in the parent process; may be NULL. */
+    void (*start)(void);
+    void (*stop)(void);
 } kvt_driver;
 
 extern const kvt_driver *kvt_driver_under_test;

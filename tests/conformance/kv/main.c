@@ -22,23 +22,25 @@ static void etcd_url(char *url, size_t size)
     snprintf(url, size, "etcd://127.0.0.1:%d/test/%d/%u", etcd.port, (int)getpid(), count++);
 }
 
+static void etcd_start(void)
+{
+    fwt_etcd_start(&etcd);
+}
+
+static void etcd_stop(void)
+{
+    fwt_etcd_kill(&etcd);
+}
+
 int main(void)
 {
     static const kvt_driver drivers[] = {
-        {"mem", mem_url},
-        {"lmdb", lmdb_url},
-        {"etcd", etcd_url},
+        {"mem", mem_url, NULL, NULL},
+        {"lmdb", lmdb_url, NULL, NULL},
+        {"etcd", etcd_url, etcd_start, etcd_stop},
     };
-    int rc = EXIT_FAILURE;
-    for (size_t i = 0; i < sizeof drivers / sizeof *drivers; i++) {
-        if (strcmp(drivers[i].name, KVT_DRIVER))
-            continue;
-        bool is_etcd = drivers[i].fresh_url == etcd_url;
-        if (is_etcd)
-            fwt_etcd_start(&etcd);
-        rc = kvt_main(&drivers[i]);
-        if (is_etcd)
-            fwt_etcd_kill(&etcd);
-    }
-    return rc;
+    for (size_t i = 0; i < sizeof drivers / sizeof *drivers; i++)
+        if (!strcmp(drivers[i].name, KVT_DRIVER))
+            return kvt_main(&drivers[i]);
+    return EXIT_FAILURE;
 }

@@ -565,7 +565,7 @@ int main(int argc, char **argv)
 {
     if (argc == 5)
         return child_main(argv);
-    static const kvt_driver driver = {"lmdb processes", fresh_url};
+    static const kvt_driver driver = {"lmdb processes", fresh_url, NULL, NULL};
     kvt_driver_under_test = &driver;
     ssize_t n = readlink("/proc/self/exe", self, sizeof self - 1);
     if (n < 0)
