@@ -35,11 +35,28 @@ struct fwi_etcd_call {
     grpc_byte_buffer *message;
 };
 
+/*
+ * The message is sent by whichever of gRPC's threads has the turn, and ThreadSanitizer cannot see
+ * how it came to that thread. It would suppress a report for each eight bytes, slowly: so it is
+ * told to look away while the bytes are written.
+ */
+#ifdef __SANITIZE_THREAD__
+void AnnotateIgnoreWritesBegin(const char *file, int line);
+void AnnotateIgnoreWritesEnd(const char *file, int line);
+#define WRITES_UNSEEN_BEGIN() AnnotateIgnoreWritesBegin(__FILE__, __LINE__)
+#define WRITES_UNSEEN_END()   AnnotateIgnoreWritesEnd(__FILE__, __LINE__)
+#else
+#define WRITES_UNSEEN_BEGIN() ((void)0)
+#define WRITES_UNSEEN_END()   ((void)0)
+#endif
+
 grpc_slice fwi_etcd_pack(const ProtobufCMessage *message)
 {
     size_t len = protobuf_c_message_get_packed_size(message);
+    WRITES_UNSEEN_BEGIN();
     grpc_slice slice = grpc_slice_malloc(len);
     protobuf_c_message_pack(message, GRPC_SLICE_START_PTR(slice));
+    WRITES_UNSEEN_END();
     return slice;
 }
 
@@ -67,6 +84,17 @@ static void drop_message(fwi_etcd_call *call)
     call->message = NULL;
 }
 
+/* Frees what gRPC's threads have allocated. A function of its own because tests/support/tsan.supp
+ * names it: ThreadSanitizer sees neither how the memory came to us nor, often, who allocated it. */
+static __attribute__((noinline)) void free_what_grpc_made(fwi_etcd_call *call)
+{
+    drop_message(call);
+    grpc_metadata_array_destroy(&call->initial);
+    grpc_metadata_array_destroy(&call->trailing);
+    grpc_slice_unref(call->text);
+    grpc_call_unref(call->grpc);
+}
+
 static void end_call(fwi_etcd_call *call)
 {
     fwi_etcd_client *client = call->client;
@@ -82,11 +110,7 @@ static void end_call(fwi_etcd_call *call)
         grpc_slice_unref(message);
         gpr_free(text);
     }
-    drop_message(call);
-    grpc_metadata_array_destroy(&call->initial);
-    grpc_metadata_array_destroy(&call->trailing);
-    grpc_slice_unref(call->text);
-    grpc_call_unref(call->grpc);
+    free_what_grpc_made(call);
     free(call);
     fwi_etcd_client_call_ended(client);
 }
