@@ -22,6 +22,8 @@ configure_package_config_file(${PROJECT_SOURCE_DIR}/cmake/fairway-config.cmake.i
   INSTALL_DESTINATION ${CMAKE_INSTALL_LIBDIR}/cmake/fairway)
 write_basic_package_version_file(${PROJECT_BINARY_DIR}/fairway-config-version.cmake
   COMPATIBILITY SameMinorVersion)
+# Relative, so that the installation can be moved.
+file(RELATIVE_PATH FAIRWAY_PC_PREFIX /${CMAKE_INSTALL_LIBDIR}/pkgconfig /)
 configure_file(${PROJECT_SOURCE_DIR}/cmake/fairway.pc.in ${PROJECT_BINARY_DIR}/fairway.pc @ONLY)
 install(FILES ${PROJECT_BINARY_DIR}/fairway-config.cmake
   ${PROJECT_BINARY_DIR}/fairway-config-version.cmake
