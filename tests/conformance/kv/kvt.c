@@ -369,7 +369,7 @@ struct kvt_writer {
     char key[128];
     size_t count, window, next;
     atomic_size_t done;
-    int err;
+    atomic_int err;
     fw_kv *kv;
 };
 
@@ -430,6 +430,11 @@ kvt_writer *kvt_writer_start(const char *key, size_t count, size_t window)
 size_t kvt_writer_progress(kvt_writer *writer)
 {
     return atomic_load(&writer->done);
+}
+
+bool kvt_writer_failed(kvt_writer *writer)
+{
+    return atomic_load(&writer->err) != 0;
 }
 
 void kvt_writer_join(kvt_writer *writer)

@@ -153,6 +153,7 @@ typedef struct kvt_writer kvt_writer;
 kvt_writer *kvt_writer_start(const char *key, size_t count, size_t window);
 /* Numbers acknowledged so far. */
 size_t kvt_writer_progress(kvt_writer *writer);
+bool kvt_writer_failed(kvt_writer *writer);
 /* Waits for its end; fails if a put failed. */
 void kvt_writer_join(kvt_writer *writer);
 
