@@ -20,7 +20,8 @@ typedef struct fwi_lmdb_handle {
     bool refreshing;  /* the worker was asked to look at the map's size */
     fwi_list watches; /* fw_kv_watch.node */
     size_t watch_count;
-    fwi_list leases; /* struct held, see lease.c */
+    fwi_timer retry_timer; /* looks again after a reading failed */
+    fwi_list leases;       /* struct held, see lease.c */
     fwi_timer lease_timer;
 
     bool closing, left, released;

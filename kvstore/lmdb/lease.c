@@ -28,6 +28,7 @@ struct held {
     size_t requests;     /* not yet answered */
     uint64_t sent_ms;    /* when the last confirmed grant or renewal was sent */
     uint64_t asked_ms;   /* when the renewal under way was sent, 0: none is */
+    uint64_t retry_ms;   /* no renewal is sent before this: the last one failed */
     uint64_t give_up_ms; /* GRANTING, REVOKING: when the front is told that nothing came */
 };
 
@@ -36,12 +37,14 @@ static void set_timer(fwi_lmdb_handle *handle);
 /* When something has to be done for it; UINT64_MAX: nothing. */
 static uint64_t next_step(const struct held *held)
 {
+    uint64_t renewal_ms = held->sent_ms + held->ttl_ms / 3, end_ms = held->sent_ms + held->ttl_ms;
     switch (held->state) {
     case GRANTING:
     case REVOKING:
         return held->give_up_ms;
     case HELD:
-        return held->sent_ms + (held->asked_ms ? held->ttl_ms : held->ttl_ms / 3);
+        renewal_ms = renewal_ms > held->retry_ms ? renewal_ms : held->retry_ms;
+        return held->asked_ms || renewal_ms > end_ms ? end_ms : renewal_ms;
     default:
         return UINT64_MAX;
     }
@@ -152,6 +155,8 @@ static void answer_renewal(struct held *held, int status)
         lose(held, "expired");
     else if (held->state == HELD && !status)
         held->sent_ms = asked_ms;
+    else if (held->state == HELD)
+        held->retry_ms = fwi_lmdb_clock_ms() + held->ttl_ms / 10;
     else
         free_if_done(held);
 }
@@ -189,6 +194,8 @@ static void step(fwi_lmdb_handle *handle, struct held *held, uint64_t now)
             lose(held, "not renewed in time");
         else if (ask(handle, held, FWI_LMDB_RENEW))
             held->asked_ms = now;
+        else
+            held->retry_ms = now + held->ttl_ms / 10;
         break;
     default:
         break;

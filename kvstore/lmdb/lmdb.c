@@ -28,6 +28,7 @@
 #include <string.h>
 #include <uv.h>
 
+#define RETRY_MS          250
 #define DEFAULT_MAP_BYTES ((size_t)64 * 1024 * 1024)
 #define LEAST_MAP_BYTES   ((size_t)64 * 1024)
 #define MOST_MAP_BYTES    ((size_t)1 << 40)
@@ -167,12 +168,20 @@ static bool catch_up(fwi_lmdb_handle *handle, fw_kv_watch *watch)
     if (rc) {
         const char *detail;
         int status = fwi_lmdb_status(rc, &detail);
+        fwi_loop_timer_start(handle->loop, &handle->retry_timer, RETRY_MS);
         fwi_kv_watch_stale(watch, status, detail);
         return false;
     }
     bool open = has_history ? fwi_kv_watch_commit(watch, revision) && fwi_kv_watch_live(watch)
                             : fwi_kv_watch_list_end(watch, revision);
     return open && revision < state.revision;
+}
+
+static void on_retry(fwi_timer *timer, void *arg)
+{
+    (void)timer;
+    fwi_lmdb_handle *handle = arg;
+    fwi_lmdb_env_kick(handle->env, &handle->client);
 }
 
 static void catch_up_all(fwi_lmdb_handle *handle)
@@ -333,6 +342,7 @@ static int open_lmdb(fw_kv *kv, const fw_url *url, const fw_kv_options *options,
     handle->client.kick = (fwi_task){.fn = on_kick, .arg = handle};
     handle->client.gone = (fwi_task){.fn = on_gone, .arg = handle};
     handle->lease_timer = (fwi_timer){.fn = fwi_lmdb_lease_on_timer, .arg = handle};
+    handle->retry_timer = (fwi_timer){.fn = on_retry, .arg = handle};
     handle->close_timer = (fwi_timer){.fn = on_close_timer, .arg = handle};
     fwi_list_init(&handle->waiting);
     fwi_list_init(&handle->watches);
@@ -346,6 +356,7 @@ static void close_lmdb(void *arg)
 {
     fwi_lmdb_handle *handle = arg;
     handle->closing = true;
+    fwi_loop_timer_stop(handle->loop, &handle->retry_timer);
     for (fwi_list *node; (node = fwi_list_pop(&handle->waiting));)
         fwi_kv_op_finish(fwi_container_of(node, fwi_kv_op, node), FW_ECANCELED, NULL);
     fwi_loop_timer_start(handle->loop, &handle->close_timer, fwi_kv_timeout_ms(handle->kv));
