@@ -20,7 +20,7 @@
 #include "base/log.h"
 #include "base/random.h"
 
-static const char *side_name(uint8_t side)
+static const char *side_name(int side)
 {
     return side == FWI_GW_CLIENT ? "client" : "server";
 }
@@ -375,7 +375,7 @@ void fwi_gw_peer_accept(fw_gateway *gateway, fw_conn *conn, fwi_gw_side side)
             conn); /* once it is reset or closed, the system has forgotten the address */
     peer->gateway = gateway;
     peer->conn = conn;
-    peer->side = side;
+    peer->side = (uint8_t)side;
     fwi_list_init(&peer->vconns);
     fwi_list_init(&peer->node);
     gateway->peer_count++;
