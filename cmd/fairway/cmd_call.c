@@ -1,9 +1,11 @@
 /* fairway call: through the client proxy, once or several times. */
-#include "cli.h"
+#include "call_watch.h"
 
 #include <fairway/clientproxy.h>
 #include <stdlib.h>
 #include <string.h>
+
+#define NOT_GIVEN UINT32_MAX
 
 struct caller {
     cli_context *cli;
@@ -104,18 +106,22 @@ static void on_signal(cli_context *cli, int signal, void *arg)
 
 int cmd_call(cli_context *cli, int argc, char **argv)
 {
-    struct caller caller = {.cli = cli, .count = 1};
+    struct caller caller = {.cli = cli, .count = NOT_GIVEN};
+    uint32_t every_ms = 0;
     const char *balancer_name = "round_robin";
     const cli_option options[] = {
         {"count", NULL, CLI_UINT, &caller.count, "N",
-         "call so often, one after the other (default 1)"},
+         "call so often, one after the other (default 1; with --every: no end)"},
+        {"every", NULL, CLI_DURATION, &every_ms, "DUR",
+         "keep calling at this interval, and tell what happens instead of the replies"},
         {"balancer", NULL, CLI_TEXT, &balancer_name, "NAME", "round_robin"},
         {NULL, NULL, CLI_FLAG, NULL, NULL, NULL},
     };
     int count,
-        rc = cli_parse(cli, options, "NAME METHOD [DATA] [--count N]",
+        rc = cli_parse(cli, options, "NAME METHOD [DATA] [--count N] [--every DUR]",
                        "Calls METHOD of a service and prints the reply. DATA is JSON.\n"
-                       "With --json the line also tells which instance answered, and how fast.",
+                       "With --json the line also tells which instance answered, and how fast.\n"
+                       "With --every a failed call is counted, and the next one is made.",
                        argc, argv, 2, 3, &count);
     if (rc >= 0)
         return rc;
@@ -137,6 +143,15 @@ int cmd_call(cli_context *cli, int argc, char **argv)
     caller.service = argv[0];
     caller.message = (fw_rpc_message){
         .method = argv[1], .body = {data, strlen(data)}, .timeout_ms = cli->timeout_ms};
+    if (every_ms)
+        return call_watch(
+            cli, &(call_watch_options){.service = argv[0],
+                                       .balancer = balancer,
+                                       .message = caller.message,
+                                       .every_ms = every_ms,
+                                       .count = caller.count == NOT_GIVEN ? 0 : caller.count});
+    if (caller.count == NOT_GIVEN)
+        caller.count = 1;
     fw_proxy_options proxy = {.balancer = balancer, .on_event = on_event, .arg = &caller};
     int err = fw_proxy_new(cli->kv, argv[0], &proxy, &caller.proxy);
     if (err) {
