@@ -267,14 +267,15 @@ static int from_json(const cJSON *json, fw_instance *instance, fw_instance_field
     if (!err)
         err = get_text(json, "version", &instance->version);
     if (!err)
-        err = get_number(json, "state", 0, 255, &state);
+        err = get_number(json, "state", INT32_MIN, INT32_MAX, &state);
     if (!err)
         err = get_number(json, "weight", 0, UINT32_MAX, &weight);
     if (!err)
         err = get_number(json, "started", 0, 1e15, &started);
     if (!err)
         err = get_metadata(json, instance, ret_fields);
-    instance->state = state != 0 ? FW_INSTANCE_OFFLINE : FW_INSTANCE_ONLINE;
+    /* walle keeps the lowest eight bits. */
+    instance->state = ((int32_t)state & 0xff) ? FW_INSTANCE_OFFLINE : FW_INSTANCE_ONLINE;
     instance->weight = (uint32_t)weight;
     instance->started = (int64_t)started;
     return err;

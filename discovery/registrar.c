@@ -34,9 +34,11 @@ struct entry {
     const fw_instance *instance;
     char *key, *json;
     fw_kv_watch *watch;
-    bool registered; /* in this round, read back */
-    bool busy;       /* a put or its read-back is under way */
-    bool dirty;      /* changed or deleted meanwhile: once more */
+    int64_t revision; /* of the last read-back; what the watch says of older ones does not count */
+    bool present;     /* the watch has seen the key since the last read-back */
+    bool registered;  /* in this round, read back */
+    bool busy;        /* a put or its read-back is under way */
+    bool dirty;       /* changed or deleted meanwhile: once more */
 };
 
 struct fw_registrar {
@@ -217,18 +219,35 @@ static struct entry *request_end(struct request *request)
     return current ? entry : NULL;
 }
 
+/* The store shows something else than what was put: the key is gone, or somebody else's. */
 static void on_watch(fw_kv_watch *watch, const fw_kv_event *events, size_t count, void *arg)
 {
     (void)watch;
     struct entry *entry = arg;
+    bool gone = false, foreign = false;
     for (size_t i = 0; i < count; i++) {
-        if (events[i].type != FW_KV_DELETE || !entry->registrar->granted)
-            continue;
-        if (entry->busy)
-            entry->dirty = true;
-        else
-            put_entry(entry);
+        const fw_kv_event *event = &events[i];
+        bool is_old = event->pair.revision < entry->revision;
+        if (event->type == FW_KV_PUT) {
+            entry->present = true;
+            foreign = !is_old && entry->registrar->granted &&
+                      event->pair.lease != fw_kv_lease_id(entry->registrar->lease);
+            gone = false;
+        } else if (event->type == FW_KV_DELETE) {
+            entry->present = false;
+            gone = !is_old;
+        } else if (event->type == FW_KV_END_OF_SNAPSHOT) {
+            gone = gone || (!entry->present && !is_old);
+        }
     }
+    if (!entry->registrar->granted || !(gone || foreign))
+        return;
+    if (entry->busy)
+        entry->dirty = true;
+    else if (foreign)
+        fail_round(entry->registrar, FW_EMODIFIED, "somebody else has written the key");
+    else
+        put_entry(entry);
 }
 
 static void on_read_back(const fw_kv_result *result, void *arg)
@@ -249,6 +268,7 @@ static void on_read_back(const fw_kv_result *result, void *arg)
         put_entry(entry);
     } else {
         entry->registered = true;
+        entry->revision = result->pairs->revision;
         if (!entry->watch &&
             fw_kv_watch_key(registrar->kv, entry->key, on_watch, entry, &entry->watch))
             entry->watch = NULL; /* without memory for it: the lease still holds */

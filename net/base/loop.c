@@ -14,6 +14,7 @@
 #include <assert.h>
 #include <fairway/error.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <uv.h>
@@ -167,11 +168,35 @@ fail:
     return err;
 }
 
+/* libuv writes without MSG_NOSIGNAL, so a peer that has left would end a program that does not
+ * ignore SIGPIPE. It is blocked for this thread while the loop runs, and taken away before it is
+ * let in again. */
+static bool block_sigpipe(sigset_t *ret_set)
+{
+    sigset_t before;
+    sigemptyset(ret_set);
+    sigaddset(ret_set, SIGPIPE);
+    pthread_sigmask(SIG_BLOCK, ret_set, &before);
+    return !sigismember(&before, SIGPIPE);
+}
+
+static void unblock_sigpipe(const sigset_t *set)
+{
+    static const struct timespec now = {0, 0};
+    while (sigtimedwait(set, NULL, &now) == SIGPIPE)
+        ;
+    pthread_sigmask(SIG_UNBLOCK, set, NULL);
+}
+
 int fw_loop_run(fw_loop *loop)
 {
+    sigset_t set;
+    bool was_open = block_sigpipe(&set);
     loop->thread = pthread_self();
     loop->has_thread = true;
     uv_run(&loop->uv, UV_RUN_DEFAULT);
+    if (was_open)
+        unblock_sigpipe(&set);
     return FW_OK;
 }
 

@@ -1,5 +1,6 @@
 #include "fwt.h"
 
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <uv.h>
@@ -16,6 +17,8 @@ static void on_watchdog(uv_timer_t *timer)
 
 void fwt_loop_setup(void)
 {
+    signal(SIGPIPE,
+           SIG_IGN); /* the tests turn the loop by hand, without fw_loop_run's protection */
     FWT_OK(fw_loop_new(&fwt_loop));
     watchdog = malloc(sizeof *watchdog);
     uv_timer_init(fw_loop_uv(fwt_loop), watchdog);

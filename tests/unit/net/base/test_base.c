@@ -43,11 +43,15 @@ END_TEST
 
 START_TEST(bad_urls_are_refused)
 {
-    static const char *const bad[] = {"",          "tcp",           ":x",          "t cp://h:1",
-                                      "tcp://h:",  "tcp://h:65536", "tcp://h:1x",  "tcp://a:b:1",
-                                      "tcp://[::1", "tcp://[::1]x", "tcp://a,,b",  "tcp://a,",
-                                      "x:/%zz",    "x:/%4",         "x:/%00",      "x:/?novalue",
-                                      "x:/?=v",    "x://u:secret@h:1"};
+    static const char *const bad[] = {"",           "tcp",
+                                      ":x",         "t cp://h:1",
+                                      "tcp://h:",   "tcp://h:65536",
+                                      "tcp://h:1x", "tcp://a:b:1",
+                                      "tcp://[::1", "tcp://[::1]x",
+                                      "tcp://a,,b", "tcp://a,",
+                                      "x:/%zz",     "x:/%4",
+                                      "x:/%00",     "x:/?novalue",
+                                      "x:/?=v",     "x://u:secret@h:1"};
     fw_url url;
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         int err = fw_url_init(&url, bad[i]);

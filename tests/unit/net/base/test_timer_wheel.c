@@ -32,7 +32,8 @@ static void arm(struct alarm *alarm, uint64_t due)
     fwi_wheel_arm(&wheel, &alarm->timer, due);
 }
 
-/* Random arms, disarms and steps: every timer fires once, at the first step at or after its time. */
+/* Random arms, disarms and steps: every timer fires once, at the first step at or after its time.
+ */
 START_TEST(a_wheel_agrees_with_a_clock)
 {
     fwi_wheel_init(&wheel, 1000000);

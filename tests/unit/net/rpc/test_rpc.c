@@ -387,8 +387,8 @@ START_TEST(a_session_of_the_original_is_answered_byte_for_byte)
     free(text);
     struct raw raw = {.len = 0};
     fw_conn *conn;
-    fw_conn_options options = {
-        .events = {.on_data = on_raw_data, .on_closed = on_raw_closed}, .arg = &raw};
+    fw_conn_options options = {.events = {.on_data = on_raw_data, .on_closed = on_raw_closed},
+                               .arg = &raw};
     FWT_OK(fw_conn_dial(fwt_loop, fw_rpc_server_url(server), &options, &conn));
     const cJSON *record;
     size_t checked = 0, replies = 0;
@@ -423,8 +423,8 @@ START_TEST(garbage_closes_that_connection_alone)
     start();
     struct raw raw = {.len = 0};
     fw_conn *conn;
-    fw_conn_options options = {
-        .events = {.on_data = on_raw_data, .on_closed = on_raw_closed}, .arg = &raw};
+    fw_conn_options options = {.events = {.on_data = on_raw_data, .on_closed = on_raw_closed},
+                               .arg = &raw};
     FWT_OK(fw_conn_dial(fwt_loop, fw_rpc_server_url(server), &options, &conn));
     FWT_OK(fw_conn_write(conn, "\x02\0\0\0\x00\x01", 6));
     fwt_run_until(&raw.closed, 5000);

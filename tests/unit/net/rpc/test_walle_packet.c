@@ -36,7 +36,8 @@ static void check_fields(const char *name, const cJSON *fields, const fwi_walle_
                   "%s: number", name);
     const char *uri = text_of(fields, "uri");
     /* cJSON ends texts at a NUL; one vector has one inside. */
-    ck_assert_msg(packet->method.len >= strlen(uri) && !memcmp(packet->method.data, uri, strlen(uri)),
+    ck_assert_msg(packet->method.len >= strlen(uri) &&
+                      !memcmp(packet->method.data, uri, strlen(uri)),
                   "%s: uri", name);
     size_t len;
     uint8_t *body = fwt_unhex(text_of(fields, "body_hex"), &len);
@@ -79,7 +80,8 @@ START_TEST(packets_of_the_original_are_read_and_written_byte_for_byte)
         fwi_walle_packet packet;
         fw_rpc_field metadata[FWI_WALLE_MAX_METADATA];
         FWT_OK(fwi_walle_decode(&packet, metadata, bytes, len));
-        /* "all_fields" also has the reserved fields 10 to 13, which nobody sets: read, not written. */
+        /* "all_fields" also has the reserved fields 10 to 13, which nobody sets: read, not written.
+         */
         if (strcmp(name, "all_fields")) {
             check_fields(name, cJSON_GetObjectItem(vector, "fields"), &packet);
             check_encoding(name, &packet, text_of(vector, "packet_hex"));

@@ -296,9 +296,8 @@ END_TEST
 START_TEST(an_oversized_frame_closes_that_session_alone)
 {
     start_server("tcp://127.0.0.1:0", 0);
-    fw_session_options wide = {.framing = {.max_frame_bytes = 2 << 20},
-                               .events = events,
-                               .arg = &client_end};
+    fw_session_options wide = {
+        .framing = {.max_frame_bytes = 2 << 20}, .events = events, .arg = &client_end};
     FWT_OK(fw_session_dial(fwt_loop, fw_server_url(server), &wide, &client_end.session));
     char *big = calloc(1, (1 << 20) + 1);
     FWT_OK(fw_session_send(client_end.session, big, (1 << 20) + 1));

@@ -1,0 +1,260 @@
+/* Registrar and watcher on the reference store. */
+#include "fwt.h"
+
+#include <fairway/discovery.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <uv.h>
+
+static fw_kv *kv, *other; /* two handles of one store */
+static fw_registrar *registrar;
+static fw_watcher *watcher;
+static size_t closed, done, synced, added, changed, removed, registered, lost;
+static char last_id[64], last_addr[64];
+
+static void on_closed(void *arg)
+{
+    (void)arg;
+    closed++;
+}
+
+static void on_done(const fw_kv_result *result, void *arg)
+{
+    FWT_OK(result->status);
+    done++;
+    (void)arg;
+}
+
+static void on_event(fw_watcher *from, const fw_watcher_event *event, void *arg)
+{
+    (void)from;
+    (void)arg;
+    if (event->instance) {
+        snprintf(last_id, sizeof last_id, "%s", event->instance->id);
+        snprintf(last_addr, sizeof last_addr, "%s", event->instance->addr);
+    }
+    switch (event->type) {
+    case FW_WATCHER_ADDED:
+        added++;
+        break;
+    case FW_WATCHER_CHANGED:
+        changed++;
+        break;
+    case FW_WATCHER_REMOVED:
+        removed++;
+        break;
+    case FW_WATCHER_SYNCED:
+        synced++;
+        break;
+    default:
+        ck_abort_msg("event %d", event->type);
+    }
+}
+
+static void on_status(fw_registrar *from, const fw_registrar_status *status, void *arg)
+{
+    (void)from;
+    (void)arg;
+    if (status->state == FW_REGISTRAR_REGISTERED)
+        registered++;
+    else
+        lost++;
+}
+
+static void setup(void)
+{
+    FWT_OK(fw_kv_open(fwt_loop, "mem:discovery", NULL, &kv));
+    FWT_OK(fw_kv_open(fwt_loop, "mem:discovery", NULL, &other));
+    fw_registrar_options options = {.ttl_ms = 1000, .on_status = on_status};
+    FWT_OK(fw_registrar_new(kv, &options, &registrar));
+}
+
+static void watch(const char *service)
+{
+    fw_watcher_options options = {.on_event = on_event};
+    FWT_OK(fw_watcher_new(other, service, &options, &watcher));
+    fwt_run_count(&synced, 1, 5000);
+}
+
+static void teardown(void)
+{
+    size_t wanted = 2;
+    if (registrar)
+        fw_registrar_close(registrar, on_closed, NULL), wanted++;
+    if (watcher)
+        fw_watcher_close(watcher, on_closed, NULL), wanted++;
+    fwt_run_count(&closed, wanted - 2, 5000);
+    fw_kv_close(kv, on_closed, NULL);
+    fw_kv_close(other, on_closed, NULL);
+    fwt_run_count(&closed, wanted, 5000);
+}
+
+static fw_instance instance_of(const char *id, const char *addr)
+{
+    return (fw_instance){.service = "echo", .id = id, .net = "tcp", .addr = addr};
+}
+
+START_TEST(an_instance_comes_changes_and_goes)
+{
+    setup();
+    watch("echo");
+    fw_instance a = instance_of("a", "h:1"), b = instance_of("b", "h:2");
+    FWT_OK(fw_registrar_set(registrar, &a));
+    FWT_OK(fw_registrar_set(registrar, &b));
+    fwt_run_count(&registered, 1, 5000);
+    fwt_run_count(&added, 2, 5000);
+    a.addr = "h:3";
+    FWT_OK(fw_registrar_set(registrar, &a));
+    fwt_run_count(&changed, 1, 5000);
+    ck_assert_str_eq(last_id, "a");
+    ck_assert_str_eq(last_addr, "h:3");
+    fw_registrar_close(registrar, on_closed, NULL);
+    registrar = NULL;
+    fwt_run_count(&removed, 2, 5000);
+    ck_assert_uint_eq(lost, 0);
+    fwt_run_count(&closed, 1, 5000);
+    closed = 0;
+    teardown();
+}
+END_TEST
+
+START_TEST(it_stays_for_longer_than_its_lease)
+{
+    setup();
+    watch(NULL);
+    fw_instance a = instance_of("a", "h:1");
+    FWT_OK(fw_registrar_set(registrar, &a));
+    fwt_run_count(&added, 1, 5000);
+    fwt_run_for(2500);
+    ck_assert_uint_eq(removed, 0);
+    teardown();
+}
+END_TEST
+
+START_TEST(a_deleted_key_is_put_again)
+{
+    setup();
+    watch("echo");
+    fw_instance a = instance_of("a", "h:1");
+    FWT_OK(fw_registrar_set(registrar, &a));
+    fwt_run_count(&registered, 1, 5000);
+    fwt_run_count(&added, 1, 5000);
+    for (size_t i = 1; i <= 3; i++) {
+        FWT_OK(fw_kv_delete(other, "services/echo/a", on_done, NULL));
+        fwt_run_count(&removed, i, 5000);
+        fwt_run_count(&added, i + 1, 5000);
+    }
+    teardown();
+}
+END_TEST
+
+START_TEST(bad_instances_are_refused)
+{
+    setup();
+    fw_instance bad = instance_of("a b", "h:1");
+    FWT_ERR(fw_registrar_set(registrar, &bad), FW_EINSTANCE);
+    bad.service = "x y";
+    FWT_ERR(fw_registrar_set(registrar, &bad), FW_ESERVICE);
+    fw_registrar *other_registrar;
+    fw_registrar_options options = {.ttl_ms = 10};
+    FWT_ERR(fw_registrar_new(kv, &options, &other_registrar), FW_EOPTION);
+    fw_watcher *bad_watcher;
+    fw_watcher_options watcher_options = {.on_event = on_event};
+    FWT_ERR(fw_watcher_new(kv, "a/b", &watcher_options, &bad_watcher), FW_ESERVICE);
+    teardown();
+}
+END_TEST
+
+START_TEST(unreadable_nodes_are_passed_over)
+{
+    setup();
+    FWT_OK(fw_kv_put(kv, "services/echo/bad", (fw_slice){"[]", 2}, NULL, on_done, NULL));
+    FWT_OK(fw_kv_put(kv, "services/echo/a/b", (fw_slice){"{}", 2}, NULL, on_done, NULL));
+    FWT_OK(fw_kv_put(kv, "services/echo/good", (fw_slice){"{}", 2}, NULL, on_done, NULL));
+    fwt_run_count(&done, 3, 5000);
+    watch("echo");
+    ck_assert_uint_eq(added, 1);
+    ck_assert_str_eq(last_id, "good");
+    FWT_OK(fw_kv_put(kv, "services/echo/good", (fw_slice){"nonsense", 8}, NULL, on_done, NULL));
+    fwt_run_count(&removed, 1, 5000); /* what it said before no longer holds */
+    FWT_OK(fw_kv_put(kv, "services/echo/good", (fw_slice){"{}", 2}, NULL, on_done, NULL));
+    fwt_run_count(&added, 2, 5000);
+    teardown();
+}
+END_TEST
+
+static void *read_snapshot(void *arg)
+{
+    const fw_snapshot *snapshot = arg;
+    size_t length = 0;
+    for (size_t i = 0; i < snapshot->count; i++)
+        length += strlen(snapshot->instances[i]->id);
+    fw_snapshot_release(snapshot);
+    return (void *)(uintptr_t)length;
+}
+
+START_TEST(a_snapshot_is_immutable_and_read_on_any_thread)
+{
+    setup();
+    fw_instance a = instance_of("aa", "h:1"), b = instance_of("b", "h:2");
+    b.service = "alpha";
+    FWT_OK(fw_registrar_set(registrar, &a));
+    FWT_OK(fw_registrar_set(registrar, &b));
+    fwt_run_count(&registered, 1, 5000);
+    watch(NULL);
+    const fw_snapshot *first, *again;
+    FWT_OK(fw_watcher_snapshot(watcher, &first));
+    FWT_OK(fw_watcher_snapshot(watcher, &again));
+    ck_assert_ptr_eq(first, again);
+    ck_assert_uint_eq(first->count, 2);
+    ck_assert_str_eq(first->instances[0]->service, "alpha");
+    ck_assert(first->synced && !first->stale);
+    pthread_t thread;
+    ck_assert_int_eq(pthread_create(&thread, NULL, read_snapshot, (void *)first), 0);
+    fw_registrar_close(registrar, on_closed, NULL);
+    registrar = NULL;
+    fwt_run_count(&removed, 2, 5000);
+    void *length;
+    pthread_join(thread, &length);
+    ck_assert_uint_eq((uintptr_t)length, 3);
+    ck_assert_uint_eq(again->count, 2); /* as it was */
+    fw_snapshot_release(again);
+    FWT_OK(fw_watcher_snapshot(watcher, &again));
+    ck_assert_uint_eq(again->count, 0);
+    fw_snapshot_release(again);
+    fwt_run_count(&closed, 1, 5000);
+    closed = 0;
+    teardown();
+}
+END_TEST
+
+START_TEST(closing_at_once_leaves_nothing_behind)
+{
+    setup();
+    fw_instance a = instance_of("a", "h:1");
+    FWT_OK(fw_registrar_set(registrar, &a));
+    fw_registrar_close(registrar, on_closed, NULL);
+    FWT_ERR(fw_registrar_set(registrar, &a), FW_ECLOSED);
+    fw_registrar_close(registrar, NULL, NULL);
+    registrar = NULL;
+    fwt_run_count(&closed, 1, 5000);
+    closed = 0;
+    teardown();
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("discovery");
+    TCase *tcase = fwt_tcase(suite, "discovery", 30);
+    tcase_add_test(tcase, an_instance_comes_changes_and_goes);
+    tcase_add_test(tcase, it_stays_for_longer_than_its_lease);
+    tcase_add_test(tcase, a_deleted_key_is_put_again);
+    tcase_add_test(tcase, bad_instances_are_refused);
+    tcase_add_test(tcase, unreadable_nodes_are_passed_over);
+    tcase_add_test(tcase, a_snapshot_is_immutable_and_read_on_any_thread);
+    tcase_add_test(tcase, closing_at_once_leaves_nothing_behind);
+    return fwt_main(suite);
+}
