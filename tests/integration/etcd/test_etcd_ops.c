@@ -112,13 +112,13 @@ static void on_big(const fw_kv_result *result, void *arg)
 static void check_big(const fw_kv_result *result, void *arg)
 {
     FWT_OK(result->status);
-    ck_assert_uint_eq(result->count, 9000);
+    ck_assert_uint_eq(result->count, 4500);
     char key[40];
     for (size_t i = 0; i < result->count; i++) {
         snprintf(key, sizeof key, "big/%06zu", i);
         ck_assert_str_eq(result->pairs[i].key, key);
-        ck_assert_uint_eq(result->pairs[i].value.len, 600);
-        ck_assert_int_eq(((const char *)result->pairs[i].value.data)[599], (char)i);
+        ck_assert_uint_eq(result->pairs[i].value.len, 1000);
+        ck_assert_int_eq(((const char *)result->pairs[i].value.data)[999], (char)i);
     }
     *(bool *)arg = true;
 }
@@ -126,8 +126,8 @@ static void check_big(const fw_kv_result *result, void *arg)
 START_TEST(list_over_4_mib)
 {
     fw_kv *kv = etcdt_open(etcd.port, "/large", 60000);
-    char value[600], key[40];
-    for (size_t i = 0; i < 9000; i++) {
+    char value[1000], key[40];
+    for (size_t i = 0; i < 4500; i++) {
         memset(value, (char)i, sizeof value);
         snprintf(key, sizeof key, "big/%06zu", i);
         FWT_OK(fw_kv_put(kv, key, (fw_slice){value, sizeof value}, NULL, on_big, NULL));
@@ -229,7 +229,7 @@ END_TEST
 int main(void)
 {
     Suite *suite = suite_create("etcd operations");
-    TCase *tcase = fwt_tcase(suite, "ops", 120);
+    TCase *tcase = fwt_tcase(suite, "ops", 240);
     tcase_add_unchecked_fixture(tcase, start_etcd, stop_etcd);
     tcase_add_test(tcase, put_get_delete);
     tcase_add_test(tcase, no_prefix);
