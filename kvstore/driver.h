@@ -1,9 +1,9 @@
 /*
  * Between the store's front (kvstore.c, watch.c, lease.c) and its drivers.
  *
- * The front normalises keys, copies arguments, bounds every operation by its deadline, runs all user
- * callbacks and frees. A driver does the work. All driver functions are called on the kv's loop; what
- * a driver calls back says on which thread it may.
+ * The front normalises keys, copies arguments, bounds every operation by its deadline, runs all
+ * user callbacks and frees. A driver does the work. All driver functions are called on the kv's
+ * loop; what a driver calls back says on which thread it may.
  */
 #ifndef FWI_KV_DRIVER_H
 #define FWI_KV_DRIVER_H
@@ -82,7 +82,8 @@ static inline bool fwi_kv_op_is_write(const fwi_kv_op *op)
     return op->type != FWI_KV_GET && op->type != FWI_KV_EXISTS && op->type != FWI_KV_LIST;
 }
 
-/* Ends an operation; the driver must not touch it any more. detail (may be NULL) is copied. Any thread. */
+/* Ends an operation; the driver must not touch it any more. detail (may be NULL) is copied. Any
+ * thread. */
 FWI_API void fwi_kv_op_finish(fwi_kv_op *op, int status, const char *detail);
 
 /* ---- watches ---- */
@@ -184,7 +185,7 @@ typedef struct fwi_kv_driver {
     /* Takes an operation; fwi_kv_op_finish follows. */
     void (*submit)(void *store, fwi_kv_op *op);
     void (*watch_start)(void *store, fw_kv_watch *watch);
-    void (*watch_stop)(void *store, fw_kv_watch *watch); /* fwi_kv_watch_stopped follows */
+    void (*watch_stop)(void *store, fw_kv_watch *watch);  /* fwi_kv_watch_stopped follows */
     void (*lease_grant)(void *store, fw_kv_lease *lease); /* and keep it alive */
     /* Called whatever became of the grant. fwi_kv_lease_gone follows within the timeout. */
     void (*lease_revoke)(void *store, fw_kv_lease *lease);
@@ -195,7 +196,8 @@ FWI_API uint32_t fwi_kv_timeout_ms(const fw_kv *kv);
 
 /* FW_EOPTION if the URL has a query parameter that is not among names (NULL-terminated). */
 FWI_API int fwi_kv_check_params(const fw_url *url, const char *const *names);
-/* Normalises a key or prefix into a new string. FW_EKEY (too long; empty unless allow_empty), UV_ENOMEM. */
+/* Normalises a key or prefix into a new string. FW_EKEY (too long; empty unless allow_empty),
+ * UV_ENOMEM. */
 FWI_API FW_MUST_CHECK int fwi_kv_key_normalise(const char *key, bool allow_empty, char **ret_key);
 /* True if the key lies below the prefix ("" holds all); neither is normalised here. */
 FWI_API bool fwi_kv_key_below(const char *key, size_t key_len, const char *prefix,

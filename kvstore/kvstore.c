@@ -1,11 +1,12 @@
 /*
  * The front of the store: operations and the object's life.
  *
- * Closing: operations are answered with FW_ECANCELED, watches stopped, leases revoked; when the last
- * watch and lease are gone the driver closes; when it has and no operation is with it, on_closed.
+ * Closing: operations are answered with FW_ECANCELED, watches stopped, leases revoked; when the
+ * last watch and lease are gone the driver closes; when it has and no operation is with it,
+ * on_closed.
  *
- * Deadline: a driver answers in time by itself. If it does not (a writer of another process holds the
- * lock, say), the caller gets FW_EDEADLINE or FW_EUNKNOWN GRACE_MS after the deadline, and the
+ * Deadline: a driver answers in time by itself. If it does not (a writer of another process holds
+ * the lock, say), the caller gets FW_EDEADLINE or FW_EUNKNOWN GRACE_MS after the deadline, and the
  * operation is freed when the driver comes back with it.
  */
 #include "kv.h"
@@ -120,9 +121,9 @@ static void end_everything(fwi_task *task, void *arg)
         fw_kv_result result = {.status = FW_ECANCELED, .detail = ""};
         done(&result, op->arg);
     }
-    fwi_list_for_each_safe(watch, &kv->watches)
+    fwi_list_for_each_safe (watch, &kv->watches)
         fw_kv_watch_close(fwi_container_of(watch, fw_kv_watch, all), NULL, NULL);
-    fwi_list_for_each_safe(lease, &kv->leases)
+    fwi_list_for_each_safe (lease, &kv->leases)
         fw_kv_lease_close(fwi_container_of(lease, fw_kv_lease, all), NULL, NULL);
     kv->gone = (fwi_task){.fn = NULL};
     fwi_kv_continue_close(kv);
@@ -220,8 +221,8 @@ static int submit(fw_kv *kv, fwi_kv_op_type type, const char *key, const fwi_kv_
         void *copy = malloc(request->value.len);
         err = copy ? FW_OK : UV_ENOMEM;
         if (copy)
-            op->value =
-                (fw_slice){memcpy(copy, request->value.data, request->value.len), request->value.len};
+            op->value = (fw_slice){memcpy(copy, request->value.data, request->value.len),
+                                   request->value.len};
     }
     if (err) {
         op_free(op);

@@ -1,7 +1,7 @@
 /*
- * Drivers by scheme. mem and lmdb are linked in; a driver with heavy dependencies is a module of its
- * own, `fairway/kv_<name>.so` beside this library, loaded when its scheme is first used and kept.
- * FAIRWAY_MODULE_DIR names another directory (ignored in set-uid programs).
+ * Drivers by scheme. mem and lmdb are linked in; a driver with heavy dependencies is a module of
+ * its own, `fairway/kv_<name>.so` beside this library, loaded when its scheme is first used and
+ * kept. FAIRWAY_MODULE_DIR names another directory (ignored in set-uid programs).
  */
 #include "driver.h"
 

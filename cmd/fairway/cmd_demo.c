@@ -31,7 +31,7 @@
 enum phase { GATEWAY, SERVICES, CALLS, KILLED, REPLACED, AFTER, KEPT, ENDING };
 
 struct member {
-    char id[16];
+    char id[24];
     demo_child *child;
     bool registered, attached;
     unsigned calls;

@@ -1,11 +1,12 @@
 /*
- * mem:NAME, the reference: a store in this process, shared by all who open the same name on any loop.
+ * mem:NAME, the reference: a store in this process, shared by all who open the same name on any
+ * loop.
  *
- * A store is a map, a revision, and the log of its last changes, under one mutex. Operations run where
- * they are submitted. Every handle (one fw_kv) has its watches; a change kicks the handles, and each
- * watch then takes from the log, on its own loop, what it has not seen. A watch that has fallen behind
- * the log lists again. Leases carry a time; whichever handle's timer comes first deletes what has
- * expired.
+ * A store is a map, a revision, and the log of its last changes, under one mutex. Operations run
+ * where they are submitted. Every handle (one fw_kv) has its watches; a change kicks the handles,
+ * and each watch then takes from the log, on its own loop, what it has not seen. A watch that has
+ * fallen behind the log lists again. Leases carry a time; whichever handle's timer comes first
+ * deletes what has expired.
  */
 #include "driver.h"
 
@@ -97,8 +98,7 @@ static void entry_free(struct entry *entry)
 
 static void kick_locked(struct store *store)
 {
-    fwi_list_for_each(node, &store->handles)
-    {
+    fwi_list_for_each (node, &store->handles) {
         struct handle *handle = fwi_container_of(node, struct handle, node);
         if (handle->kicked)
             continue;
@@ -138,7 +138,8 @@ static int put_locked(struct store *store, const char *key, fw_slice value, int6
     struct entry *entry = malloc(sizeof *entry);
     if (!entry)
         return UV_ENOMEM;
-    *entry = (struct entry){.revision = ++store->revision, .lease = lease, .value = copy_bytes(value)};
+    *entry =
+        (struct entry){.revision = ++store->revision, .lease = lease, .value = copy_bytes(value)};
     size_t key_len = strlen(key);
     void *old;
     if (!entry->value.data || log_locked(store, key, key_len, entry) ||
@@ -151,7 +152,8 @@ static int put_locked(struct store *store, const char *key, fw_slice value, int6
     return FW_OK;
 }
 
-/* Deletes all keys for which the predicate holds, in one revision. Returns their number or an error. */
+/* Deletes all keys for which the predicate holds, in one revision. Returns their number or an
+ * error. */
 static int delete_if_locked(struct store *store,
                             bool (*wanted)(const fwi_map_entry *entry, const void *arg),
                             const void *arg)
@@ -197,8 +199,7 @@ static bool is_leased(const fwi_map_entry *entry, const void *arg)
 
 static struct lease *lease_find_locked(struct store *store, int64_t id)
 {
-    fwi_list_for_each(node, &store->leases)
-    {
+    fwi_list_for_each (node, &store->leases) {
         struct lease *lease = fwi_container_of(node, struct lease, node);
         if (lease->id == id)
             return lease;
@@ -228,8 +229,7 @@ static void lease_end_locked(struct store *store, struct lease *lease)
 static void expire_locked(struct store *store)
 {
     uint64_t now = clock_ms();
-    fwi_list_for_each_safe(node, &store->leases)
-    {
+    fwi_list_for_each_safe (node, &store->leases) {
         struct lease *lease = fwi_container_of(node, struct lease, node);
         if (lease->expires_ms <= now)
             lease_end_locked(store, lease);
@@ -336,9 +336,10 @@ static void catch_up(struct store *store, fw_kv_watch *watch)
 {
     pthread_mutex_lock(&store->mutex);
     int64_t revision = store->revision;
-    bool has_history = watch->revision && (watch->revision >= revision ||
-                                           (store->log_count && store->log[store->log_start].revision <=
-                                                                    watch->revision + 1));
+    bool has_history =
+        watch->revision &&
+        (watch->revision >= revision ||
+         (store->log_count && store->log[store->log_start].revision <= watch->revision + 1));
     if (!has_history) {
         fwi_kv_watch_list_begin(watch);
         size_t position = 0;
@@ -436,8 +437,7 @@ static void lease_revoke(void *arg, fw_kv_lease *lease)
 static void renew(struct handle *handle)
 {
     uint64_t now = clock_ms();
-    fwi_list_for_each_safe(node, &handle->leases)
-    {
+    fwi_list_for_each_safe (node, &handle->leases) {
         fw_kv_lease *lease = fwi_container_of(node, fw_kv_lease, node);
         struct lease *granted = lease_find_locked(handle->store, lease->id);
         if (!granted) {
@@ -453,14 +453,12 @@ static void renew(struct handle *handle)
 static void set_timer(struct handle *handle)
 {
     uint64_t next = UINT64_MAX;
-    fwi_list_for_each(node, &handle->store->leases)
-    {
+    fwi_list_for_each (node, &handle->store->leases) {
         struct lease *lease = fwi_container_of(node, struct lease, node);
         if (lease->expires_ms < next)
             next = lease->expires_ms;
     }
-    fwi_list_for_each(node, &handle->leases)
-    {
+    fwi_list_for_each (node, &handle->leases) {
         const fw_kv_lease *own = fwi_container_of(node, fw_kv_lease, node);
         struct lease *lease = lease_find_locked(handle->store, own->id);
         uint64_t renewal = lease ? lease->expires_ms - (lease->ttl_ms - lease->ttl_ms / 3) : 0;
@@ -511,8 +509,7 @@ static struct store *store_acquire(const char *name)
 {
     pthread_mutex_lock(&stores_mutex);
     struct store *store = NULL;
-    fwi_list_for_each(node, &stores)
-    {
+    fwi_list_for_each (node, &stores) {
         struct store *one = fwi_container_of(node, struct store, node);
         if (!strcmp(one->name, name))
             store = one;

@@ -6,8 +6,9 @@
  *     lmdb:/dir                    embedded and durable, shared by all processes of a machine
  *     etcd://host:port[,...]/prefix   etcd v3 (a module, loaded when first used)
  *
- * Keys are paths: "a/b/c". Leading, trailing and repeated slashes do not count, so "/a//b/" is "a/b";
- * keys come back in that form, without the URL's prefix. A key has at most FW_KV_MAX_KEY_BYTES bytes.
+ * Keys are paths: "a/b/c". Leading, trailing and repeated slashes do not count, so "/a//b/" is
+ * "a/b"; keys come back in that form, without the URL's prefix. A key has at most
+ * FW_KV_MAX_KEY_BYTES bytes.
  */
 #ifndef FAIRWAY_KVSTORE_H
 #define FAIRWAY_KVSTORE_H
@@ -39,9 +40,9 @@ typedef struct fw_kv_options {
 FW_API FW_MUST_CHECK int fw_kv_open(fw_loop *loop, const char *url, const fw_kv_options *options,
                                     fw_kv **ret_kv);
 typedef void (*fw_kv_closed_fn)(void *arg);
-/* Ends what is pending with FW_ECANCELED, closes watches and leases that are still open (their owners
- * must not use them any more; the leases are revoked), then calls on_closed (may be NULL) and frees
- * the store. Idempotent. */
+/* Ends what is pending with FW_ECANCELED, closes watches and leases that are still open (their
+ * owners must not use them any more; the leases are revoked), then calls on_closed (may be NULL)
+ * and frees the store. Idempotent. */
 FW_API void fw_kv_close(fw_kv *kv, fw_kv_closed_fn on_closed, void *arg);
 FW_API unsigned fw_kv_capabilities(const fw_kv *kv);
 /* The URL that was opened. */
@@ -57,11 +58,11 @@ typedef struct fw_kv_pair {
 
 /* Outcome of an operation, lent to the callback. */
 typedef struct fw_kv_result {
-    int status;         /* FW_OK, or what went wrong */
-    const char *detail; /* the store's own words for it; "" if none */
-    int64_t revision;   /* store's revision at the operation; after a write the pair's */
+    int status;              /* FW_OK, or what went wrong */
+    const char *detail;      /* the store's own words for it; "" if none */
+    int64_t revision;        /* store's revision at the operation; after a write the pair's */
     const fw_kv_pair *pairs; /* get: the pair; list: all, sorted by key */
-    size_t count;       /* of pairs; exists: 0 or 1; delete_tree: pairs deleted */
+    size_t count;            /* of pairs; exists: 0 or 1; delete_tree: pairs deleted */
 } fw_kv_result;
 
 typedef void (*fw_kv_done_fn)(const fw_kv_result *result, void *arg);
@@ -106,16 +107,17 @@ FW_API FW_MUST_CHECK int fw_kv_atomic_delete(fw_kv *kv, const char *key, int64_t
 
 /*
  * Watches. First the current state as PUTs and one END_OF_SNAPSHOT; then every change, in the order
- * of revisions, each once, without a gap, across reconnects. When the store no longer has the history
- * since the last event: RESYNC, then the difference as PUTs and DELETEs, then END_OF_SNAPSHOT.
- * A watch never ends by itself but with FATAL.
+ * of revisions, each once, without a gap, across reconnects. When the store no longer has the
+ * history since the last event: RESYNC, then the difference as PUTs and DELETEs, then
+ * END_OF_SNAPSHOT. A watch never ends by itself but with FATAL.
  */
 typedef enum fw_kv_event_type {
     FW_KV_PUT,
-    FW_KV_DELETE, /* pair has key and the revision of the deletion, no value */
+    FW_KV_DELETE,          /* pair has key and the revision of the deletion, no value */
     FW_KV_END_OF_SNAPSHOT, /* pair.revision: of the whole state */
     FW_KV_RESYNC,
-    FW_KV_STALE, /* contact with the store is lost (reason, detail); what was delivered may be old */
+    FW_KV_STALE, /* contact with the store is lost (reason, detail); what was delivered may be old
+                  */
     FW_KV_LIVE,  /* contact is back; nothing was missed */
     FW_KV_FATAL  /* the watch cannot go on (reason, detail); the last event */
 } fw_kv_event_type;
@@ -143,9 +145,10 @@ FW_API FW_MUST_CHECK int fw_kv_watch_tree(fw_kv *kv, const char *prefix, fw_kv_w
 FW_API void fw_kv_watch_close(fw_kv_watch *watch, fw_kv_closed_fn on_closed, void *arg);
 
 /*
- * Leases. A lease is granted for a time and kept alive at a third of it until it is closed; pairs put
- * under it are deleted when it ends. It is lost when the store says so, or when by our own clock the
- * time has passed since the last renewal that the store confirmed (counted from when it was sent).
+ * Leases. A lease is granted for a time and kept alive at a third of it until it is closed; pairs
+ * put under it are deleted when it ends. It is lost when the store says so, or when by our own
+ * clock the time has passed since the last renewal that the store confirmed (counted from when it
+ * was sent).
  */
 typedef struct fw_kv_lease_options {
     uint32_t ttl_ms; /* 1000 at least; the store may round it up */
@@ -160,10 +163,11 @@ typedef struct fw_kv_lease_options {
  * not granted or is lost. */
 FW_API FW_MUST_CHECK int fw_kv_lease_new(fw_kv *kv, const fw_kv_lease_options *options,
                                          fw_kv_lease **ret_lease);
-FW_API int64_t fw_kv_lease_id(const fw_kv_lease *lease); /* 0 until granted */
+FW_API int64_t fw_kv_lease_id(const fw_kv_lease *lease);      /* 0 until granted */
 FW_API uint32_t fw_kv_lease_ttl_ms(const fw_kv_lease *lease); /* as granted */
 /* Revokes the lease, so its pairs go at once; if the store cannot be reached within the operation
- * timeout, they go when the lease expires. Then on_closed (may be NULL); then the lease is freed. Idempotent. */
+ * timeout, they go when the lease expires. Then on_closed (may be NULL); then the lease is freed.
+ * Idempotent. */
 FW_API void fw_kv_lease_close(fw_kv_lease *lease, fw_kv_closed_fn on_closed, void *arg);
 
 FW_END_DECLS

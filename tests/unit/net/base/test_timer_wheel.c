@@ -37,7 +37,7 @@ static void arm(struct alarm *alarm, uint64_t due)
 START_TEST(a_wheel_agrees_with_a_clock)
 {
     fwi_wheel_init(&wheel, 1000000);
-    for (int step = 0; step < 20000; step++) {
+    for (int step = 0; step < 4000; step++) {
         struct alarm *alarm = &alarms[fwi_random_below(TIMERS)];
         static const uint32_t ranges[] = {3, 70, 5000, 300000, 20000000};
         if (fwi_random_below(4))
@@ -74,7 +74,8 @@ END_TEST
 static void on_chain(fwi_timer *timer, void *arg)
 {
     int *left = arg;
-    if (--*left)
+    --*left;
+    if (*left)
         fwi_wheel_arm(&wheel, timer, wheel.now_ms + 1);
 }
 
@@ -84,10 +85,9 @@ START_TEST(a_callback_may_arm_its_timer_again)
     fwi_timer timer = {.fn = on_chain, .arg = &left};
     fwi_wheel_init(&wheel, 5);
     fwi_wheel_arm(&wheel, &timer, 6);
-    for (uint64_t now = 6; left; now++) {
-        ck_assert_uint_lt(now, 20);
+    for (uint64_t now = 6; now < 20; now++)
         fwi_wheel_advance(&wheel, now);
-    }
+    ck_assert_int_eq(left, 0);
     ck_assert_uint_eq(wheel.armed, 0);
     ck_assert_uint_eq(fwi_wheel_next_ms(&wheel), UINT64_MAX);
 }
