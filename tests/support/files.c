@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 static char made_dir[256];
@@ -23,12 +24,20 @@ static void remove_dir(void)
         nftw(made_dir, remove_one, 16, FTW_DEPTH | FTW_PHYS);
 }
 
+/* Memory is faster than a disk, but a container may have next to none there. */
+static bool has_room(const char *path)
+{
+    struct statvfs info;
+    return !access(path, W_OK) && !statvfs(path, &info) &&
+           (uint64_t)info.f_bavail * info.f_frsize > UINT64_C(4) << 30;
+}
+
 const char *fwt_tmpdir(void)
 {
     if (!*made_dir) {
         const char *base = getenv("TMPDIR");
         if (!base)
-            base = access("/dev/shm", W_OK) ? "/tmp" : "/dev/shm";
+            base = has_room("/dev/shm") ? "/dev/shm" : "/tmp";
         snprintf(made_dir, sizeof made_dir, "%s/fwt-XXXXXX", base);
         if (!mkdtemp(made_dir)) {
             perror("mkdtemp");

@@ -45,7 +45,8 @@ int fwt_main(Suite *suite);
 TCase *fwt_tcase(Suite *suite, const char *name, double timeout_s);
 
 /* ---- files ---- */
-/* A new empty directory below $TMPDIR (or /dev/shm, /tmp), removed when the test program ends. */
+/* A new empty directory below $TMPDIR (or /dev/shm if it is large, else /tmp), removed when the
+ * test program ends. */
 const char *fwt_tmpdir(void);
 /* Path of a file below tests/, as "vectors/walle/packets.json". Static storage. */
 const char *fwt_source_path(const char *relative);
