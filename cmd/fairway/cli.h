@@ -40,6 +40,12 @@ typedef struct cli_option {
     const char *help;
 } cli_option;
 
+/* Ends an array of options. */
+#define CLI_END                                                                                    \
+    {                                                                                              \
+        NULL, NULL, CLI_FLAG, NULL, NULL, NULL                                                     \
+    }
+
 typedef struct cli_context {
     const char *store;
     bool json;
@@ -67,7 +73,7 @@ typedef struct cli_command {
                char **argv); /* argv[0] is the first word after the name */
 } cli_command;
 
-/* Parses the options (NULL-terminated by name) and gives back the operands, which are moved to the
+/* Parses the options (which end with CLI_END) and gives back the operands, which are moved to the
  * front of argv. An exit code: -1 to go on, else what to exit with (--help and mistakes were
  * printed). least and most: how many operands there may be (most -1: any). Stops at "--", whose
  * followers count as operands. */

@@ -115,7 +115,7 @@ int cmd_call(cli_context *cli, int argc, char **argv)
         {"every", NULL, CLI_DURATION, &every_ms, "DUR",
          "keep calling at this interval, and tell what happens instead of the replies"},
         {"balancer", NULL, CLI_TEXT, &balancer_name, "NAME", "round_robin"},
-        {NULL, NULL, CLI_FLAG, NULL, NULL, NULL},
+        CLI_END,
     };
     int count,
         rc = cli_parse(cli, options, "NAME METHOD [DATA] [--count N] [--every DUR]",

@@ -533,7 +533,7 @@ int cmd_demo(cli_context *cli, int argc, char **argv)
     struct demo demo = {.cli = cli, .color = isatty(1) && !getenv("NO_COLOR")};
     const cli_option options[] = {
         {"keep", NULL, CLI_FLAG, &demo.keep, NULL, "leave it running until Ctrl-C"},
-        {NULL, NULL, CLI_FLAG, NULL, NULL, NULL},
+        CLI_END,
     };
     int count,
         rc = cli_parse(

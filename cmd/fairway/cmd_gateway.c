@@ -107,7 +107,7 @@ int cmd_gateway(cli_context *cli, int argc, char **argv)
          "that may wait for a client (default 4 MiB)"},
         {"server-queue-bytes", NULL, CLI_UINT, &server_queue, "BYTES",
          "that may wait for a server (default 64 MiB)"},
-        {NULL, NULL, CLI_FLAG, NULL, NULL, NULL},
+        CLI_END,
     };
     cli->log_level = "info";
     int count,

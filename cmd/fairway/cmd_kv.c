@@ -5,7 +5,7 @@
 #include <string.h>
 #include <unistd.h>
 
-static const cli_option no_options[] = {{NULL, NULL, CLI_FLAG, NULL, NULL, NULL}};
+static const cli_option no_options[] = {CLI_END};
 
 /* ---- one operation and its answer ---- */
 
@@ -175,7 +175,7 @@ int cmd_kv_put(cli_context *cli, int argc, char **argv)
     uint32_t ttl_ms = 0;
     const cli_option options[] = {
         {"ttl", NULL, CLI_DURATION, &ttl_ms, "DUR", "delete the key after this time"},
-        {NULL, NULL, CLI_FLAG, NULL, NULL, NULL},
+        CLI_END,
     };
     int rc = begin(cli, options, "KEY VALUE [--ttl DUR]",
                    "Sets a value; VALUE - reads it from standard input.", argc, argv, 2);
@@ -366,7 +366,7 @@ int cmd_kv_watch(cli_context *cli, int argc, char **argv)
     bool tree = false;
     const cli_option options[] = {
         {"tree", NULL, CLI_FLAG, &tree, NULL, "watch everything below the key"},
-        {NULL, NULL, CLI_FLAG, NULL, NULL, NULL},
+        CLI_END,
     };
     int rc =
         begin(cli, options, "KEY [--tree]",

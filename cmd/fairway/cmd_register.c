@@ -127,7 +127,7 @@ int cmd_register(cli_context *cli, int argc, char **argv)
         {"addr", NULL, CLI_TEXT, &addr, "URL", "where it is called: tcp://host:port or unix:/path"},
         {"protocol", NULL, CLI_TEXT, &protocol, "NAME", "what it speaks (default: walle)"},
         CLI_INSTANCE_OPTIONS(&instance),
-        {NULL, NULL, CLI_FLAG, NULL, NULL, NULL},
+        CLI_END,
     };
     int count,
         rc = cli_parse(

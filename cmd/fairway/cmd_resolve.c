@@ -23,7 +23,7 @@ static void close_view(struct view *view, int exit_code)
 
 /* ---- one list ---- */
 
-static void print_instance(cli_context *cli, const char *mark, const fw_instance *instance)
+static void print_instance(const char *mark, const fw_instance *instance)
 {
     char *url = NULL;
     if (fw_instance_url(instance, &url))
@@ -39,7 +39,6 @@ static void print_instance(cli_context *cli, const char *mark, const fw_instance
     putchar('\n');
     fflush(stdout);
     free(url);
-    (void)cli;
 }
 
 static size_t print_list(struct view *view, const fw_snapshot *snapshot)
@@ -53,7 +52,7 @@ static size_t print_list(struct view *view, const fw_snapshot *snapshot)
         if (view->cli->json)
             cli_print_json(cli_json_instance(instance));
         else
-            print_instance(view->cli, "", instance);
+            print_instance("", instance);
     }
     return printed;
 }
@@ -146,7 +145,7 @@ int cmd_resolve(cli_context *cli, int argc, char **argv)
     struct view view = {.cli = cli};
     const cli_option options[] = {
         {"all", NULL, CLI_FLAG, &view.all, NULL, "also instances that are offline (draining)"},
-        {NULL, NULL, CLI_FLAG, NULL, NULL, NULL},
+        CLI_END,
     };
     int count, rc = cli_parse(cli, options, "NAME [--all]",
                               "Lists the instances of a service; exits with 1 if there is none.",
@@ -160,7 +159,7 @@ int cmd_resolve(cli_context *cli, int argc, char **argv)
 int cmd_services(cli_context *cli, int argc, char **argv)
 {
     struct view view = {.cli = cli};
-    const cli_option options[] = {{NULL, NULL, CLI_FLAG, NULL, NULL, NULL}};
+    const cli_option options[] = {CLI_END};
     int count, rc = cli_parse(cli, options, "", "Lists the services that have instances.", argc,
                               argv, 0, 0, &count);
     return rc >= 0 ? rc : run_list(&view);
@@ -193,7 +192,7 @@ static void on_watch_event(fw_watcher *watcher, const fw_watcher_event *event, v
         }
         cli_print_json(json);
     } else if (event->instance) {
-        print_instance(view->cli, events[event->type].mark, event->instance);
+        print_instance(events[event->type].mark, event->instance);
     } else {
         printf("%s%s%s%s%s%s\n", events[event->type].mark, name, event->reason ? ": " : "",
                event->reason ? fw_strerror(event->reason) : "", *event->detail ? ": " : "",
@@ -215,7 +214,7 @@ static void on_watch_signal(cli_context *cli, int signal, void *arg)
 int cmd_watch(cli_context *cli, int argc, char **argv)
 {
     struct view view = {.cli = cli};
-    const cli_option options[] = {{NULL, NULL, CLI_FLAG, NULL, NULL, NULL}};
+    const cli_option options[] = {CLI_END};
     int count, rc = cli_parse(
                    cli, options, "NAME",
                    "Prints the instances of a service, and then every change, until it is stopped.",

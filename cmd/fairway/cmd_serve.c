@@ -255,7 +255,7 @@ int cmd_serve(cli_context *cli, int argc, char **argv)
         {"gateway-key", NULL, CLI_TEXT, &serve.gateway_key, "KEY",
          "the gateway's secret; better in FAIRWAY_GATEWAY_KEY"},
         CLI_INSTANCE_OPTIONS(&serve.instance),
-        {NULL, NULL, CLI_FLAG, NULL, NULL, NULL},
+        CLI_END,
     };
     cli->log_level = "info";
     int count,

@@ -4,7 +4,7 @@
 
 int cmd_version(cli_context *cli, int argc, char **argv)
 {
-    const cli_option options[] = {{NULL, NULL, CLI_FLAG, NULL, NULL, NULL}};
+    const cli_option options[] = {CLI_END};
     int count, rc = cli_parse(cli, options, "", "Prints the version.", argc, argv, 0, 0, &count);
     if (rc >= 0)
         return rc;

@@ -116,7 +116,7 @@ static void global_options(cli_context *cli, cli_option *ret_options)
         {"timeout", NULL, CLI_DURATION, &cli->timeout_ms, "DUR", "for an answer (default 5s)"},
         {"log-level", NULL, CLI_TEXT, &cli->log_level, "LEVEL", "debug, info, warn, error, off"},
         {"log-format", NULL, CLI_TEXT, &cli->log_format, "FORMAT", "logfmt or json"},
-        {NULL, NULL, CLI_FLAG, NULL, NULL, NULL},
+        CLI_END,
     };
     memcpy(ret_options, options, sizeof options);
 }
