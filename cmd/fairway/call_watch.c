@@ -19,6 +19,7 @@ struct peer {
     uint64_t answered;
     bool answers; /* and this was told */
     bool removed;
+    bool down; /* its disconnection was told; that further attempts fail is not news */
 };
 
 struct watch {
@@ -180,10 +181,12 @@ static void on_event(fw_proxy *proxy, const fw_proxy_event *event, void *arg)
     if (event->type == FW_PROXY_SYNCED)
         snprintf(why, sizeof why, "%zu instances", fw_proxy_instance_count(proxy));
     bool has_why = event->reason || event->type == FW_PROXY_SYNCED;
-    tell(watch, names[event->type], event->instance, has_why ? why : NULL);
     struct peer *peer = event->instance ? peer_of(watch, event->instance->id) : NULL;
+    if (!peer || !peer->down || event->type != FW_PROXY_DISCONNECTED)
+        tell(watch, names[event->type], event->instance, has_why ? why : NULL);
     if (!peer)
         return;
+    peer->down = event->type == FW_PROXY_DISCONNECTED;
     peer->answers &= event->type != FW_PROXY_DISCONNECTED && event->type != FW_PROXY_REMOVED;
     peer->removed = event->type == FW_PROXY_REMOVED;
 }

@@ -10,7 +10,12 @@
 
 int cli_fail(int code, const char *what, const char *why)
 {
-    fprintf(stderr, "fairway: %s: %s\n", what, why);
+    char line[2600];
+    snprintf(line, sizeof line, "fairway: %.1500s: %s", what, why);
+    for (char *p = line; *p; p++)
+        if ((unsigned char)*p < ' ')
+            *p = ' '; /* one line, whatever is quoted in it */
+    fprintf(stderr, "%s\n", line);
     return code;
 }
 

@@ -79,6 +79,9 @@ typedef struct cli_command {
  * followers count as operands. */
 int cli_parse(cli_context *cli, const cli_option *options, const char *usage, const char *help,
               int argc, char **argv, int least, int most, int *ret_count);
+/* Words that an option of every command takes with its value, where it stands before the command; 0
+ * if word is none of them. */
+int cli_global_option_words(const char *word);
 /* "1h2m3s", "500ms", "1.5s", "0" to milliseconds. FW_EOPTION. */
 int cli_duration_parse(const char *text, uint32_t *ret_ms);
 

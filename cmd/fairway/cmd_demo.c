@@ -43,7 +43,7 @@ struct member {
 struct demo {
     cli_context *cli;
     bool keep;
-    char dir[64], store[80];
+    char dir[1024], store[1032];
     demo_children children;
     enum phase phase;
     uint64_t started_ns, phase_ns, killed_ns;
@@ -515,7 +515,7 @@ static void on_signal(cli_context *cli, int signal, void *arg)
 static int open_demo(struct demo *demo)
 {
     const char *base = getenv("TMPDIR");
-    snprintf(demo->dir, sizeof demo->dir, "%.40s/fairway-demo-XXXXXX",
+    snprintf(demo->dir, sizeof demo->dir, "%.1000s/fairway-demo-XXXXXX",
              base && *base ? base : "/tmp");
     if (!mkdtemp(demo->dir))
         return cli_fail(EXIT_FAILED, demo->dir, strerror(errno));

@@ -1,6 +1,8 @@
 /* fairway kv: the store from the shell. */
 #include "cli.h"
 
+#include <ctype.h>
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -86,12 +88,11 @@ static cJSON *json_pair(const fw_kv_pair *pair)
     return json;
 }
 
-static void print_value(const fw_kv_pair *pair)
+/* The bytes, with a line end if they have none. */
+static void print_value_line(const fw_kv_pair *pair)
 {
     fwrite(pair->value.data, 1, pair->value.len, stdout);
-    /* A line end for people; a pipe gets the bytes alone. */
-    if (isatty(1) || !pair->value.len ||
-        ((const char *)pair->value.data)[pair->value.len - 1] != '\n')
+    if (!pair->value.len || ((const char *)pair->value.data)[pair->value.len - 1] != '\n')
         putchar('\n');
 }
 
@@ -103,7 +104,7 @@ static void print_pairs(struct job *job, const fw_kv_result *result)
             cli_print_json(json_pair(pair));
         } else {
             printf("%s\t", pair->key);
-            print_value(pair);
+            print_value_line(pair);
         }
     }
 }
@@ -112,8 +113,10 @@ static void print_pair(struct job *job, const fw_kv_result *result)
 {
     if (job->cli->json)
         cli_print_json(json_pair(result->pairs));
-    else
-        print_value(result->pairs);
+    else if (isatty(1))
+        print_value_line(result->pairs);
+    else /* a pipe or a file gets the bytes alone */
+        fwrite(result->pairs->value.data, 1, result->pairs->value.len, stdout);
 }
 
 static void print_exists(struct job *job, const fw_kv_result *result)
@@ -161,8 +164,9 @@ static int read_value(const char *operand, fw_slice *ret_value, char **ret_memor
 static int parse_revision(const char *text, int64_t *ret_revision)
 {
     char *end;
+    errno = 0;
     long long revision = strtoll(text, &end, 10);
-    if (!*text || *end || revision < 0)
+    if (!isdigit((unsigned char)*text) || *end || errno)
         return cli_fail(EXIT_USAGE, text, "not a revision");
     *ret_revision = revision;
     return -1;
@@ -331,7 +335,7 @@ static void print_event(const fw_kv_event *event)
     switch (event->type) {
     case FW_KV_PUT:
         printf("put\t%s\t", event->pair.key);
-        print_value(&event->pair);
+        print_value_line(&event->pair);
         break;
     case FW_KV_DELETE:
         printf("delete\t%s\n", event->pair.key);

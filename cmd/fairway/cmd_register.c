@@ -9,7 +9,7 @@ struct registration {
     fw_registrar *registrar;
     const fw_instance *instance;
     uv_process_t child;
-    bool has_child, child_running, leaving;
+    bool child_running, leaving;
 };
 
 static void print_event(struct registration *job, const char *event,
@@ -94,7 +94,6 @@ static int start_child(struct registration *job, char **command)
                                     .stdio_count = 3,
                                     .exit_cb = on_child_exit};
     job->child.data = job;
-    job->has_child = true;
     int err = uv_spawn(fw_loop_uv(job->cli->loop), &job->child, &options);
     if (err) {
         uv_close((uv_handle_t *)&job->child, NULL);
@@ -129,20 +128,23 @@ int cmd_register(cli_context *cli, int argc, char **argv)
         CLI_INSTANCE_OPTIONS(&instance),
         CLI_END,
     };
+    int own = 0; /* words before "--" */
+    while (own < argc && strcmp(argv[own], "--"))
+        own++;
+    char **command = argv + (own < argc ? own + 1 : argc);
     int count,
         rc = cli_parse(
             cli, options, "NAME --addr URL [-- CMD...]",
             "Registers an instance and keeps it registered until it is stopped; then it leaves.\n"
             "With CMD: runs it, passes signals on to it, leaves when it ends and exits with its "
             "code.",
-            argc, argv, 1, -1, &count);
+            own, argv, 1, 1, &count);
     if (rc >= 0)
         return rc;
     if (!addr)
         return cli_fail(EXIT_USAGE, "--addr", "needed: where the instance is called");
     if (instance.ttl_ms < 1000)
         return cli_fail(EXIT_USAGE, "--ttl", "at least 1s");
-    argv[count] = NULL;
     rc = cli_instance_new(&instance, argv[0], addr, protocol, &job.instance);
     if (rc < 0)
         rc = cli_open(cli);
@@ -154,7 +156,7 @@ int cmd_register(cli_context *cli, int argc, char **argv)
     }
     cli->on_signal = on_signal;
     cli->signal_arg = &job;
-    rc = start(&job, instance.ttl_ms, argv + 1);
+    rc = start(&job, instance.ttl_ms, command);
     if (rc >= 0) {
         if (job.registrar)
             fw_registrar_close(job.registrar, NULL, NULL);

@@ -58,17 +58,22 @@ static int match(const cli_command *command, int argc, char **argv)
 }
 
 /* Takes options that stand before the command: they are moved behind it, where its parser sees
- * them. */
-static int skip_options(int argc, char **argv)
+ * them. Gives the place of the command; mistakes are printed. Exit code or -1. */
+static int skip_options(int argc, char **argv, int *ret_at)
 {
-    int at = 1;
+    int at = 1, last = 0;
     while (at < argc && argv[at][0] == '-' && strcmp(argv[at], "--help") &&
            strcmp(argv[at], "-h")) {
-        const char *name = argv[at] + (argv[at][1] == '-' ? 2 : 1);
-        bool has_value = strcmp(name, "json") && !strchr(name, '=');
-        at += has_value ? 2 : 1;
+        int words = cli_global_option_words(argv[at]);
+        if (!words)
+            return cli_fail(EXIT_USAGE, argv[at], "unknown option before the command");
+        last = at;
+        at += words;
     }
-    return at < argc ? at : argc;
+    if (at >= argc && last)
+        return cli_fail(EXIT_USAGE, argv[last], "command missing (fairway --help lists them)");
+    *ret_at = at;
+    return -1;
 }
 
 static int unknown(int argc, char **argv)
@@ -85,9 +90,9 @@ int main(int argc, char **argv)
 {
     signal(SIGPIPE, SIG_IGN);
     setvbuf(stdout, NULL, _IOLBF, 0);
-    int before = skip_options(argc, argv);
-    if (before == argc && argc > 1)
-        return cli_fail(EXIT_USAGE, argv[argc - 1], "command missing (fairway --help lists them)");
+    int before, mistake = skip_options(argc, argv, &before);
+    if (mistake >= 0)
+        return mistake;
     if (before == argc || !strcmp(argv[before], "--help") || !strcmp(argv[before], "-h")) {
         print_help();
         return argc > 1 ? EXIT_DONE : EXIT_USAGE;

@@ -122,6 +122,19 @@ static void global_options(cli_context *cli, cli_option *ret_options)
 }
 #define GLOBAL_OPTIONS 6
 
+int cli_global_option_words(const char *word)
+{
+    cli_context none;
+    cli_option globals[GLOBAL_OPTIONS];
+    global_options(&none, globals);
+    const char *name = word + (word[1] == '-' ? 2 : 1);
+    size_t len = strcspn(name, "=");
+    const cli_option *option = find(globals, name, len);
+    if (!option)
+        return 0;
+    return option->type == CLI_FLAG || name[len] ? 1 : 2;
+}
+
 static int from_environment(const cli_option *options)
 {
     for (; options->name; options++) {
@@ -213,6 +226,8 @@ int cli_parse(cli_context *cli, const cli_option *options, const char *usage, co
             snprintf(what, sizeof what, "%s", argv[most]);
         rc = cli_fail(EXIT_USAGE, what, count < least ? "operand missing" : "one operand too many");
     }
+    if (rc < 0 && !cli->timeout_ms)
+        rc = cli_fail(EXIT_USAGE, "--timeout 0", "value cannot be used");
     if (rc < 0)
         rc = set_up_logging(cli);
     *ret_count = count;
