@@ -95,6 +95,10 @@ static bool is_text(fw_slice bytes)
                                                    : 9;
         if (!*p || more == 9 || (size_t)(end - p) <= more)
             return false;
+        if ((*p == 0xe0 && p[1] < 0xa0) || (*p == 0xf0 && p[1] < 0x90) || /* longer than needed */
+            (*p == 0xed && p[1] > 0x9f) ||                                /* a surrogate */
+            (*p == 0xf4 && p[1] > 0x8f)) /* beyond the last code point */
+            return false;
         for (unsigned i = 1; i <= more; i++)
             if ((p[i] & 0xc0) != 0x80)
                 return false;
