@@ -90,7 +90,7 @@ int main(int argc, char **argv)
 {
     signal(SIGPIPE, SIG_IGN);
     setvbuf(stdout, NULL, _IOLBF, 0);
-    int before, mistake = skip_options(argc, argv, &before);
+    int before = 1, mistake = skip_options(argc, argv, &before);
     if (mistake >= 0)
         return mistake;
     if (before == argc || !strcmp(argv[before], "--help") || !strcmp(argv[before], "-h")) {
