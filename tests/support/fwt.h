@@ -57,6 +57,7 @@ typedef struct fwt_proc fwt_proc;
  * program. */
 fwt_proc *fwt_proc_start(const char *const *argv);
 pid_t fwt_proc_pid(const fwt_proc *proc);
+/* Sends a signal; after SIGSTOP the process has really stopped. */
 void fwt_proc_signal(fwt_proc *proc, int sig);
 /* Waits until a line of its output (stdout and stderr together) contains text, and returns that
  * line, valid until the next call; fails the test after timeout_ms. Lines before it are passed

@@ -1,6 +1,7 @@
 #include "fwt.h"
 
 #include <arpa/inet.h>
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -62,10 +63,37 @@ pid_t fwt_proc_pid(const fwt_proc *proc)
     return proc->pid;
 }
 
+/* True if every thread of the process is stopped. */
+static bool is_stopped(pid_t pid)
+{
+    char path[300], text[512];
+    bool stopped = true;
+    snprintf(path, sizeof path, "/proc/%d/task", (int)pid);
+    DIR *tasks = opendir(path);
+    for (struct dirent *task; tasks && stopped && (task = readdir(tasks));) {
+        if (task->d_name[0] == '.')
+            continue;
+        snprintf(path, sizeof path, "/proc/%d/task/%.20s/stat", (int)pid, task->d_name);
+        FILE *file = fopen(path, "r");
+        const char *end = file && fgets(text, sizeof text, file) ? strrchr(text, ')') : NULL;
+        stopped = !end || end[2] == 'T'; /* a thread that is gone does nothing, either */
+        if (file)
+            fclose(file);
+    }
+    if (tasks)
+        closedir(tasks);
+    return stopped;
+}
+
 void fwt_proc_signal(fwt_proc *proc, int sig)
 {
-    if (!proc->ended)
-        kill(proc->pid, sig);
+    if (proc->ended)
+        return;
+    kill(proc->pid, sig);
+    /* Its threads stop one by one; until then they may still answer. */
+    uint64_t deadline = now_ms() + 5000;
+    while (sig == SIGSTOP && !is_stopped(proc->pid) && now_ms() < deadline)
+        poll(NULL, 0, 1);
 }
 
 /* Reads what there is, waiting for at most wait_ms. */
