@@ -12,6 +12,7 @@ struct round_robin {
     const fw_balancer_endpoint *endpoints;
     size_t count;
     size_t next;
+    bool started;
 };
 
 static void *create(void)
@@ -22,9 +23,6 @@ static void *create(void)
 static void update(void *arg, const fw_balancer_endpoint *endpoints, size_t count)
 {
     struct round_robin *state = arg;
-    /* Clients that start together must not walk in step: begin anywhere. */
-    if (!state->count && count)
-        state->next = fwi_random_below((uint32_t)count);
     state->endpoints = endpoints;
     state->count = count;
 }
@@ -44,6 +42,11 @@ static int pick(void *arg)
     struct round_robin *state = arg;
     if (!state->count)
         return -1;
+    /* Clients that start together must not walk in step, nor all call the same one: begin anywhere.
+     */
+    if (!state->started)
+        state->next = fwi_random_below((uint32_t)state->count);
+    state->started = true;
     size_t from = state->next % state->count;
     state->next = from + 1;
     if (state->endpoints[from].usable)

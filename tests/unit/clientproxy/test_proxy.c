@@ -43,6 +43,23 @@ START_TEST(round_robin_gives_everyone_a_turn)
 }
 END_TEST
 
+/* Many short-lived clients must not all call the same instance. */
+START_TEST(round_robin_begins_anywhere)
+{
+    fw_balancer_endpoint endpoints[2] = {{.usable = true}, {.usable = true}};
+    int first[2] = {0};
+    for (int i = 0; i < 200; i++) {
+        void *state = fw_balancer_round_robin.create();
+        fw_balancer_round_robin.update(state, endpoints, 1); /* as the list comes: one by one */
+        fw_balancer_round_robin.update(state, endpoints, 2);
+        first[fw_balancer_round_robin.pick(state)]++;
+        fw_balancer_round_robin.destroy(state);
+    }
+    ck_assert_int_gt(first[0], 50);
+    ck_assert_int_gt(first[1], 50);
+}
+END_TEST
+
 /* ---- the proxy ---- */
 
 #define SERVERS 3
@@ -448,6 +465,7 @@ int main(void)
     TCase *balancer = tcase_create("balancer");
     suite_add_tcase(suite, balancer);
     tcase_add_test(balancer, round_robin_gives_everyone_a_turn);
+    tcase_add_test(balancer, round_robin_begins_anywhere);
     TCase *tcase = fwt_tcase(suite, "proxy", 30);
     tcase_add_test(tcase, calls_are_spread_over_the_instances);
     tcase_add_test(tcase, connections_are_made_on_first_use);
