@@ -60,9 +60,8 @@ cJSON *clit_json(const char *text);
 const char *clit_member(const cJSON *json, const char *path);
 /* The same of the first line of text. */
 const char *clit_field(const char *text, const char *path);
-/* Wants n lines of JSON. */
-#define clit_lines(text) clit_lines_at((text), __FILE__, __LINE__)
 /* The number of lines; fails the test if one of them is not a JSON object. */
+#define clit_lines(text) clit_lines_at((text), __FILE__, __LINE__)
 size_t clit_lines_at(const char *text, const char *file, int line);
 
 #endif

@@ -12,13 +12,14 @@
 #define STORY_MS 50000 /* for the whole of it */
 #define SERVICES 3
 
-static char folder[600]; /* where the demo makes its own */
+static char root[300];   /* for all of the tests */
+static char folder[600]; /* where the demo of one makes its own */
 
 /* A folder for temporary files, with a long name; the processes of the demo are known by it. */
 static void use_folder(void)
 {
-    snprintf(folder, sizeof folder, "%s/a-folder-for-temporary-files-with-quite-a-long-name",
-             fwt_tmpdir());
+    snprintf(folder, sizeof folder, "%s/%d-is-a-folder-for-temporary-files-with-quite-a-long-name",
+             root, (int)getpid());
     ck_assert_int_eq(mkdir(folder, 0700), 0);
     setenv("TMPDIR", folder, 1);
 }
@@ -34,25 +35,45 @@ static int entries(void)
     return count;
 }
 
-/* How many processes have the folder in their environment. */
-static int processes(void)
+/* Sends a signal (0: none) to the processes that have the path in their environment, and counts
+ * them. */
+static int signal_processes(const char *path, int sig)
 {
     static char environment[65536];
     int count = 0;
     DIR *dir = opendir("/proc");
-    ck_assert_ptr_nonnull(dir);
-    for (struct dirent *entry; (entry = readdir(dir));) {
-        if (atoi(entry->d_name) <= 0 || atoi(entry->d_name) == getpid())
-            continue;
-        FILE *file = fopen(clit_format("/proc/%s/environ", entry->d_name), "r");
+    for (struct dirent *entry; dir && (entry = readdir(dir));) {
+        pid_t pid = atoi(entry->d_name);
+        FILE *file = pid > 0 ? fopen(clit_format("/proc/%s/environ", entry->d_name), "r") : NULL;
         if (!file)
             continue;
         size_t len = fread(environment, 1, sizeof environment, file);
         fclose(file);
-        count += memmem(environment, len, folder, strlen(folder)) != NULL;
+        if (!memmem(environment, len, path, strlen(path)))
+            continue;
+        count++;
+        if (sig)
+            kill(pid, sig);
     }
-    closedir(dir);
+    if (dir)
+        closedir(dir);
     return count;
+}
+
+static int processes(void)
+{
+    return signal_processes(folder, 0);
+}
+
+static void make_root(void)
+{
+    snprintf(root, sizeof root, "%s", fwt_tmpdir());
+}
+
+/* A test that failed ended its demo with SIGKILL; the demo's processes outlive that. */
+static void end_processes(void)
+{
+    signal_processes(root, SIGKILL);
 }
 
 static void expect_nothing_left(void)
@@ -208,6 +229,7 @@ int main(void)
 {
     Suite *suite = suite_create("demo");
     TCase *tcase = clit_tcase(suite, "demo", 120);
+    tcase_add_unchecked_fixture(tcase, make_root, end_processes);
     tcase_add_test(tcase, the_story_is_told);
     tcase_add_test(tcase, machines_can_read_it);
     tcase_add_test(tcase, it_stays_if_asked_to);
