@@ -126,7 +126,7 @@ int cmd_call(cli_context *cli, int argc, char **argv)
     if (rc >= 0)
         return rc;
     const char *data = count > 2 ? argv[2] : "";
-    cJSON *json = *data ? cJSON_Parse(data) : NULL;
+    cJSON *json = *data ? cJSON_ParseWithOpts(data, NULL, true) : NULL;
     if (*data && !json)
         return cli_fail(EXIT_USAGE, data, "not JSON (text needs quotes: '\"text\"')");
     cJSON_Delete(json);

@@ -512,6 +512,11 @@ static void on_signal(cli_context *cli, int signal, void *arg)
         end(demo, demo->phase == KEPT ? EXIT_DONE : 128 + signal);
 }
 
+static void remove_dir(const struct demo *demo)
+{
+    nftw(demo->dir, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+}
+
 static int open_demo(struct demo *demo)
 {
     const char *base = getenv("TMPDIR");
@@ -525,7 +530,11 @@ static int open_demo(struct demo *demo)
     snprintf(demo->key, sizeof demo->key, "%016llx", (unsigned long long)secret);
     demo->cli->store = demo->store;
     int rc = cli_open(demo->cli);
-    return rc < 0 ? cli_open_store(demo->cli) : rc;
+    if (rc < 0)
+        rc = cli_open_store(demo->cli);
+    if (rc >= 0)
+        remove_dir(demo);
+    return rc;
 }
 
 int cmd_demo(cli_context *cli, int argc, char **argv)
@@ -561,6 +570,6 @@ int cmd_demo(cli_context *cli, int argc, char **argv)
     tell(&demo, "begin", "a cluster on this machine, its registry in %s", demo.store);
     start_gateway(&demo);
     rc = cli_run(cli);
-    nftw(demo.dir, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+    remove_dir(&demo);
     return rc;
 }

@@ -88,8 +88,9 @@ static void on_status(fw_registrar *registrar, const fw_registrar_status *status
         print_event(service, "lost", why);
     } else {
         char *url = NULL;
+        /* As JSON the instance has its URL already. */
         if (!fw_instance_url(service->instance, &url))
-            print_event(service, "registered", url);
+            print_event(service, "registered", service->cli->json ? NULL : url);
         free(url);
     }
 }
