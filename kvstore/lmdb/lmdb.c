@@ -92,10 +92,10 @@ static void retry_waiting(fwi_lmdb_handle *handle)
 {
     if (handle->phase == FWI_LMDB_OPENING || handle->refreshing)
         return;
-    fwi_list todo;
-    fwi_list_init(&todo);
-    fwi_list_splice(&todo, &handle->waiting);
-    for (fwi_list *node; (node = fwi_list_pop(&todo));)
+    fwi_list unserved;
+    fwi_list_init(&unserved);
+    fwi_list_splice(&unserved, &handle->waiting);
+    for (fwi_list *node; (node = fwi_list_pop(&unserved));)
         read_op(handle, fwi_container_of(node, fwi_kv_op, node));
 }
 
@@ -187,11 +187,11 @@ static void on_retry(fwi_timer *timer, void *arg)
 static void catch_up_all(fwi_lmdb_handle *handle)
 {
     /* A callback may stop any watch: each is back in its list before it is served. */
-    fwi_list todo;
-    fwi_list_init(&todo);
-    fwi_list_splice(&todo, &handle->watches);
+    fwi_list unserved;
+    fwi_list_init(&unserved);
+    fwi_list_splice(&unserved, &handle->watches);
     bool more = false;
-    for (fwi_list *node; (node = fwi_list_pop(&todo));) {
+    for (fwi_list *node; (node = fwi_list_pop(&unserved));) {
         fwi_list_push_back(&handle->watches, node);
         fw_kv_watch *watch = fwi_container_of(node, fw_kv_watch, node);
         if (handle->phase == FWI_LMDB_READY)

@@ -33,10 +33,10 @@ static void submit(void *arg, fwi_kv_op *op)
 static void catch_up_all(struct fwi_mem_handle *handle)
 {
     /* A callback may stop any watch: each is back in its list before it is served. */
-    fwi_list todo;
-    fwi_list_init(&todo);
-    fwi_list_splice(&todo, &handle->watches);
-    for (fwi_list *node; (node = fwi_list_pop(&todo));) {
+    fwi_list unserved;
+    fwi_list_init(&unserved);
+    fwi_list_splice(&unserved, &handle->watches);
+    for (fwi_list *node; (node = fwi_list_pop(&unserved));) {
         fwi_list_push_back(&handle->watches, node);
         fwi_mem_catch_up(handle->store, fwi_container_of(node, fw_kv_watch, node));
     }

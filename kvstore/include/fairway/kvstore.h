@@ -36,7 +36,8 @@ typedef struct fw_kv_options {
 
 /* Opens a store. Connecting goes on in the background: an operation on a store that is not there
  * answers FW_EUNREACHABLE within its timeout, a watch says FW_KV_STALE.
- * FW_EURL, FW_ESCHEME, FW_EOPTION (unknown query parameter), FW_EMODULE, UV_ENOMEM. */
+ * FW_EURL, FW_ESCHEME, FW_EOPTION (unknown query parameter), FW_EMODULE, UV_ENOMEM, and for lmdb
+ * the system's error if its directory cannot be made. */
 FW_API FW_MUST_CHECK int fw_kv_open(fw_loop *loop, const char *url, const fw_kv_options *options,
                                     fw_kv **ret_kv);
 typedef void (*fw_kv_closed_fn)(void *arg);
@@ -81,7 +82,8 @@ typedef struct fw_kv_put_options {
  *   FW_ECANCELED  the store was closed
  *   FW_ESTORE, FW_ENOSPACE, FW_EDENIED  the store said no; see detail
  */
-/* Sets the value. options may be NULL. FW_ELEASE: the lease is gone, nothing was written. */
+/* Sets the value. options may be NULL. FW_ELEASE: the lease is gone, nothing was written; returned
+ * at once if that is known here already, else the status. The same holds for fw_kv_atomic_put. */
 FW_API FW_MUST_CHECK int fw_kv_put(fw_kv *kv, const char *key, fw_slice value,
                                    const fw_kv_put_options *options, fw_kv_done_fn done, void *arg);
 /* FW_ENOTFOUND. */
