@@ -162,8 +162,11 @@ START_TEST(a_map_agrees_with_an_array)
     }
     size_t position = 0, seen = 0;
     for (fwi_map_entry *entry; (entry = fwi_map_next(&map, &position)); seen++) {
-        unsigned k = (unsigned)strtoul((const char *)entry->key + 3, NULL, 10);
-        (void)k;
+        char key[16]; /* the map's keys do not end with NUL */
+        snprintf(key, sizeof key, "%.*s", (int)entry->key_len, (const char *)entry->key);
+        unsigned long k = strtoul(key + strlen("key"), NULL, 10);
+        ck_assert_uint_lt(k, KEYS);
+        ck_assert_ptr_eq(entry->value, model[k]);
     }
     ck_assert_uint_eq(seen, count);
     fwi_map_fini(&map);

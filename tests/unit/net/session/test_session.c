@@ -223,7 +223,7 @@ START_TEST(unix_sessions_echo)
 }
 END_TEST
 
-START_TEST(ipv6_and_names_are_dialled)
+START_TEST(names_are_dialled)
 {
     server_end.echo = true;
     start_server("tcp://127.0.0.1:0", 0);
@@ -372,7 +372,7 @@ int main(void)
     TCase *tcase = fwt_tcase(suite, "session", 30);
     tcase_add_test(tcase, tcp_sessions_echo);
     tcase_add_test(tcase, unix_sessions_echo);
-    tcase_add_test(tcase, ipv6_and_names_are_dialled);
+    tcase_add_test(tcase, names_are_dialled);
     tcase_add_test(tcase, a_stale_unix_socket_is_taken_over_and_a_live_one_is_not);
     tcase_add_test(tcase, refused_and_malformed_dials_are_told_apart);
     tcase_add_test(tcase, a_dial_can_be_given_up);
