@@ -44,8 +44,40 @@ typedef enum fwi_kv_op_type {
     FWI_KV_LIST,
     FWI_KV_DELETE_TREE,
     FWI_KV_ATOMIC_PUT,
-    FWI_KV_ATOMIC_DELETE
+    FWI_KV_ATOMIC_DELETE,
+    FWI_KV_TXN,    /* drivers with FW_KV_CAN_TXN */
+    FWI_KV_ENQUEUE /* drivers with has_queue */
 } fwi_kv_op_type;
+
+/* A transaction, checked and copied: keys are normalised, leases are ids. */
+typedef struct fwi_kv_txn_op {
+    fw_kv_txn_op_type type;
+    char *key;
+    fw_slice value;
+    int64_t lease; /* 0: none */
+} fwi_kv_txn_op;
+
+typedef struct fwi_kv_branch {
+    fwi_kv_txn_op *ops;
+    size_t count;
+} fwi_kv_branch;
+
+typedef struct fwi_kv_txn {
+    fw_kv_compare *compares; /* with keys and values of our own */
+    size_t compare_count;
+    fwi_kv_branch then, otherwise;
+} fwi_kv_txn;
+
+static inline bool fwi_kv_branch_writes(const fwi_kv_branch *branch)
+{
+    for (size_t i = 0; i < branch->count; i++)
+        if (branch->ops[i].type != FW_KV_TXN_GET)
+            return true;
+    return false;
+}
+
+/* True if a comparison holds for a key that has this revision (0: missing) and value. */
+FWI_API bool fwi_kv_compare_holds(const fw_kv_compare *compare, int64_t revision, fw_slice value);
 
 typedef struct fwi_kv_op {
     /* The request; the driver reads it. */
@@ -56,18 +88,21 @@ typedef struct fwi_kv_op {
     int64_t previous;
     int64_t lease; /* id, 0: none */
     uint32_t ttl_ms;
+    fwi_kv_txn *txn;
     uint64_t deadline_ms; /* on the loop's clock */
 
     /* The answer; the driver fills it before fwi_kv_op_finish. */
     int64_t revision;
-    size_t count; /* exists, delete_tree */
-    fwi_kv_pairs pairs;
+    size_t count;       /* exists, delete_tree */
+    bool succeeded;     /* txn */
+    fwi_kv_pairs pairs; /* get, list; txn: one for each GET; enqueue: the key that was made */
 
     /* For the driver's own use while it has the operation. */
     fwi_list node;
     void *driver_data;
 
     /* The front's. */
+    bool with_side_keys; /* list: those of locks, too */
     int status;
     char *detail;
     fw_kv_done_fn done; /* NULL: the deadline came first, nobody waits any more */
@@ -79,7 +114,16 @@ typedef struct fwi_kv_op {
 
 static inline bool fwi_kv_op_is_write(const fwi_kv_op *op)
 {
-    return op->type != FWI_KV_GET && op->type != FWI_KV_EXISTS && op->type != FWI_KV_LIST;
+    switch (op->type) {
+    case FWI_KV_GET:
+    case FWI_KV_EXISTS:
+    case FWI_KV_LIST:
+        return false;
+    case FWI_KV_TXN:
+        return fwi_kv_branch_writes(&op->txn->then) || fwi_kv_branch_writes(&op->txn->otherwise);
+    default:
+        return true;
+    }
 }
 
 /* Ends an operation; the driver must not touch it any more. detail (may be NULL) is copied. Any
@@ -109,6 +153,7 @@ struct fw_kv_watch {
     fw_kv_event *events;
     size_t event_count, event_capacity;
     bool stale, ended, out_of_memory, listing;
+    bool with_side_keys; /* those of locks are delivered, too */
     bool closing, stopped;
     fw_kv_closed_fn on_closed;
     void *closed_arg;
@@ -173,12 +218,32 @@ FWI_API void fwi_kv_lease_gone(fw_kv_lease *lease);
 
 /* ---- drivers ---- */
 
+/* What a driver takes of credentials; the URL's query may name them then. */
+typedef enum fwi_kv_takes {
+    FWI_KV_TAKES_USER = 1 << 0, /* user, password */
+    FWI_KV_TAKES_TLS = 1 << 1   /* cacert, cert, key */
+} fwi_kv_takes;
+
+/* Credentials, from whichever place had them. NULL where there are none. */
+typedef struct fwi_kv_access {
+    char *user, *password;
+    char *cacert, *cert, *key; /* names of files; that they can be read was checked */
+} fwi_kv_access;
+
 typedef struct fwi_kv_driver {
     const char *scheme;
     unsigned capabilities;
+    unsigned takes; /* fwi_kv_takes */
+    const char *const
+        *params; /* of the URL's query, besides credentials; NULL-terminated, or NULL */
     size_t max_value_bytes;
-    /* Opens; returns at once (connecting goes on in the background). */
-    int (*open)(fw_kv *kv, const fw_url *url, const fw_kv_options *options, void **ret_store);
+    /* It does FWI_KV_ENQUEUE: makes, below the operation's key and under its lease, a key that
+     * stands behind all that are there, with the side key's name (see fwi_kv_is_side_key).
+     * Otherwise the front does it with FWI_KV_ATOMIC_PUT. */
+    bool has_queue;
+    /* Opens; returns at once (connecting goes on in the background). What it is given is lent. An
+     * error may be explained with fwi_kv_open_failed. */
+    int (*open)(fw_kv *kv, const fw_url *url, const fwi_kv_access *access, void **ret_store);
     /* Ends operations in hand with FW_ECANCELED and lets go of everything; all watches and leases
      * have been stopped before. fwi_kv_closed follows, in this call or later. */
     void (*close)(void *store);
@@ -189,19 +254,40 @@ typedef struct fwi_kv_driver {
     void (*lease_grant)(void *store, fw_kv_lease *lease); /* and keep it alive */
     /* Called whatever became of the grant. fwi_kv_lease_gone follows within the timeout. */
     void (*lease_revoke)(void *store, fw_kv_lease *lease);
+    /* For stores that are driven by the thread that waits (fwi_kv_is_driven): sleeps until the
+     * store has something to tell, at most timeout_ms (0: does not sleep), and tells it. NULL: the
+     * loop alone brings everything. */
+    void (*wait)(void *store, uint32_t timeout_ms);
 } fwi_kv_driver;
 
 FWI_API void fwi_kv_closed(fw_kv *kv);
 FWI_API uint32_t fwi_kv_timeout_ms(const fw_kv *kv);
+/* Writes why open fails, for fw_kv_options.detail; returns error. */
+FWI_API int fwi_kv_open_failed(fw_kv *kv, int error, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+/* True if a thread of the user drives this store by `wait`, so that it needs none of its own. */
+FWI_API bool fwi_kv_is_driven(const fw_kv *kv);
+/* fw_kv_open for a store that is driven. */
+FW_MUST_CHECK int fwi_kv_open(fw_loop *loop, const char *url, const fw_kv_options *options,
+                              bool driven, fw_kv **ret_kv);
 
-/* FW_EOPTION if the URL has a query parameter that is not among names (NULL-terminated). */
-FWI_API int fwi_kv_check_params(const fw_url *url, const char *const *names);
+/* The parameter of the URL's query that is neither among names (NULL-terminated, or NULL) nor a
+ * credential that is taken (fwi_kv_takes); NULL: all are known. */
+FWI_API const char *fwi_kv_unknown_param(const fw_url *url, const char *const *names,
+                                         unsigned takes);
 /* Normalises a key or prefix into a new string. FW_EKEY (too long; empty unless allow_empty),
  * UV_ENOMEM. */
 FWI_API FW_MUST_CHECK int fwi_kv_key_normalise(const char *key, bool allow_empty, char **ret_key);
 /* True if the key lies below the prefix ("" holds all); neither is normalised here. */
 FWI_API bool fwi_kv_key_below(const char *key, size_t key_len, const char *prefix,
                               size_t prefix_len);
+
+/* Lease ids are at least so large, so that their hex is no name that somebody would choose. */
+#define FWI_KV_LEAST_LEASE (INT64_C(1) << 40)
+
+/* True for a contender's place in the queue of a lock: the last part of the key is the hex of the
+ * pair's own lease, alone or before "__lock__...". */
+FWI_API bool fwi_kv_is_side_key(const char *key, size_t key_len, int64_t lease);
 
 /* Finds the driver of a scheme, loading its module if need be. FW_ESCHEME, FW_EMODULE. */
 int fwi_kv_driver_find(const char *scheme, const fwi_kv_driver **ret_driver);

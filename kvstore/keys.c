@@ -1,6 +1,7 @@
 #include "driver.h"
 
 #include <fairway/error.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <uv.h>
@@ -33,14 +34,20 @@ bool fwi_kv_key_below(const char *key, size_t key_len, const char *prefix, size_
     return key_len > prefix_len && key[prefix_len] == '/' && !memcmp(key, prefix, prefix_len);
 }
 
-int fwi_kv_check_params(const fw_url *url, const char *const *names)
+bool fwi_kv_is_side_key(const char *key, size_t key_len, int64_t lease)
 {
-    for (size_t i = 0; i < url->param_count; i++) {
-        const char *const *name = names;
-        while (*name && strcmp(*name, url->params[i].name))
-            name++;
-        if (!*name)
-            return FW_EOPTION;
-    }
-    return FW_OK;
+    if (lease < FWI_KV_LEAST_LEASE)
+        return false;
+    const char *slash = memrchr(key, '/', key_len);
+    if (!slash)
+        return false;
+    char hex[17];
+    size_t hex_len = (size_t)snprintf(hex, sizeof hex, "%llx", (unsigned long long)lease);
+    const char *name = slash + 1;
+    size_t name_len = key_len - (size_t)(name - key);
+    if (name_len < hex_len || memcmp(name, hex, hex_len))
+        return false;
+    static const char mark[] = "__lock__";
+    size_t rest = name_len - hex_len;
+    return !rest || (rest >= sizeof mark - 1 && !memcmp(name + hex_len, mark, sizeof mark - 1));
 }

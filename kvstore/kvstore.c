@@ -13,6 +13,8 @@
 
 #include <assert.h>
 #include <fairway/error.h>
+#include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <uv.h>
@@ -20,42 +22,81 @@
 #define DEFAULT_TIMEOUT_MS 5000
 #define GRACE_MS           250
 
-int fw_kv_open(fw_loop *loop, const char *text, const fw_kv_options *options, fw_kv **ret_kv)
+int fwi_kv_open_failed(fw_kv *kv, int error, const char *format, ...)
 {
-    fw_url url;
-    int err = fw_url_init(&url, text);
-    if (err)
-        return err;
-    const fwi_kv_driver *driver;
-    fw_kv *kv = NULL;
-    err = fwi_kv_driver_find(url.scheme, &driver);
-    if (err)
-        goto out;
-    err = UV_ENOMEM;
-    kv = calloc(1, sizeof *kv);
-    if (!kv || !(kv->url = strdup(text)))
-        goto out;
+    va_list args;
+    va_start(args, format);
+    if (kv->detail_size)
+        vsnprintf(kv->detail, kv->detail_size, format, args);
+    va_end(args);
+    return error;
+}
+
+static fw_kv *kv_new(fw_loop *loop, const char *text, const fw_kv_options *options, bool driven)
+{
+    fw_kv *kv = calloc(1, sizeof *kv);
+    if (!kv || !(kv->url = strdup(text))) {
+        free(kv);
+        return NULL;
+    }
     kv->loop = loop;
-    kv->driver = driver;
-    if (options)
-        kv->options = *options;
-    if (!kv->options.timeout_ms)
-        kv->options.timeout_ms = DEFAULT_TIMEOUT_MS;
+    kv->timeout_ms = options->timeout_ms ? options->timeout_ms : DEFAULT_TIMEOUT_MS;
+    kv->detail = options->detail;
+    kv->detail_size = options->detail ? options->detail_size : 0;
+    if (kv->detail_size)
+        *kv->detail = 0;
+    kv->driven = driven;
     fwi_list_init(&kv->ops);
     fwi_list_init(&kv->watches);
     fwi_list_init(&kv->leases);
-    err = driver->open(kv, &url, &kv->options, &kv->store);
+    fwi_list_init(&kv->locks);
+    return kv;
+}
+
+static int open_driver(fw_kv *kv, const fw_url *url, const fw_kv_options *options)
+{
+    int err = fwi_kv_driver_find(url->scheme, &kv->driver);
+    if (err == FW_ESCHEME)
+        return fwi_kv_open_failed(kv, err, "no store has the scheme \"%s\"", url->scheme);
     if (err)
-        goto out;
+        return err;
+    fwi_kv_access access;
+    err = fwi_kv_access_init(kv, url, options, &access);
+    if (err)
+        return err;
+    err = kv->driver->open(kv, url, &access, &kv->store);
+    fwi_kv_access_fini(&access);
+    return err;
+}
+
+int fwi_kv_open(fw_loop *loop, const char *text, const fw_kv_options *options, bool driven,
+                fw_kv **ret_kv)
+{
+    static const fw_kv_options no_options = {.timeout_ms = 0};
+    options = options ? options : &no_options;
+    fw_kv *kv = kv_new(loop, text, options, driven);
+    if (!kv)
+        return UV_ENOMEM;
+    fw_url url;
+    int err = fw_url_init(&url, text);
+    if (!err) {
+        err = open_driver(kv, &url, options);
+        fw_url_fini(&url);
+    }
+    kv->detail_size = 0; /* the user's memory is lent for the opening only */
+    if (err) {
+        free(kv->url);
+        free(kv);
+        return err;
+    }
     fwi_loop_hold(loop);
     *ret_kv = kv;
-    kv = NULL;
-out:
-    if (kv)
-        free(kv->url);
-    free(kv);
-    fw_url_fini(&url);
-    return err;
+    return FW_OK;
+}
+
+int fw_kv_open(fw_loop *loop, const char *url, const fw_kv_options *options, fw_kv **ret_kv)
+{
+    return fwi_kv_open(loop, url, options, false, ret_kv);
 }
 
 static void on_gone(fwi_task *task, void *arg)
@@ -71,7 +112,8 @@ static void on_gone(fwi_task *task, void *arg)
 
 void fwi_kv_continue_close(fw_kv *kv)
 {
-    if (!kv->closing || !fwi_list_empty(&kv->watches) || !fwi_list_empty(&kv->leases))
+    if (!kv->closing || !fwi_list_empty(&kv->locks) || !fwi_list_empty(&kv->watches) ||
+        !fwi_list_empty(&kv->leases))
         return;
     if (!kv->driver_closing) {
         kv->driver_closing = true;
@@ -89,6 +131,18 @@ void fwi_kv_closed(fw_kv *kv)
     fwi_kv_continue_close(kv);
 }
 
+/* Takes the side keys of locks out of a list. */
+static void drop_side_keys(fwi_kv_pairs *pairs)
+{
+    size_t kept = 0;
+    for (size_t i = 0; i < pairs->count; i++) {
+        const fw_kv_pair *pair = &pairs->items[i];
+        if (!fwi_kv_is_side_key(pair->key, strlen(pair->key), pair->lease))
+            pairs->items[kept++] = *pair;
+    }
+    pairs->count = kept;
+}
+
 static void answer(fwi_kv_op *op)
 {
     fw_kv_done_fn done = op->done;
@@ -97,14 +151,28 @@ static void answer(fwi_kv_op *op)
     op->done = NULL;
     fwi_list_remove(&op->pending);
     fwi_loop_timer_stop(op->kv->loop, &op->timer);
+    if (op->type == FWI_KV_LIST && !op->with_side_keys)
+        drop_side_keys(&op->pairs);
     fw_kv_result result = {.status = op->status,
                            .detail = op->detail ? op->detail : "",
                            .revision = op->revision,
                            .pairs = op->pairs.items,
-                           .count = op->pairs.items ? op->pairs.count : op->count};
+                           .count = op->pairs.items ? op->pairs.count : op->count,
+                           .succeeded = op->succeeded};
     if (op->status)
-        result.pairs = NULL, result.count = 0;
+        result.pairs = NULL, result.count = 0, result.succeeded = false;
+    op->kv->answering = op;
     done(&result, op->arg);
+    op->kv->answering = NULL;
+}
+
+void fwi_kv_take_pairs(fw_kv *kv, fwi_kv_pairs *ret_pairs)
+{
+    *ret_pairs = (fwi_kv_pairs){.count = 0};
+    if (!kv->answering)
+        return;
+    *ret_pairs = kv->answering->pairs;
+    kv->answering->pairs = (fwi_kv_pairs){.count = 0};
 }
 
 static void end_everything(fwi_task *task, void *arg)
@@ -121,6 +189,7 @@ static void end_everything(fwi_task *task, void *arg)
         fw_kv_result result = {.status = FW_ECANCELED, .detail = ""};
         done(&result, op->arg);
     }
+    fwi_kv_locks_close(kv);
     fwi_list_for_each_safe (watch, &kv->watches)
         fw_kv_watch_close(fwi_container_of(watch, fw_kv_watch, all), NULL, NULL);
     fwi_list_for_each_safe (lease, &kv->leases)
@@ -156,9 +225,14 @@ fw_loop *fw_kv_loop(const fw_kv *kv)
     return kv->loop;
 }
 
+bool fwi_kv_is_driven(const fw_kv *kv)
+{
+    return kv->driven;
+}
+
 uint32_t fwi_kv_timeout_ms(const fw_kv *kv)
 {
-    return kv->options.timeout_ms;
+    return kv->timeout_ms;
 }
 
 static void op_free(fwi_kv_op *op)
@@ -166,6 +240,7 @@ static void op_free(fwi_kv_op *op)
     fwi_kv_pairs_fini(&op->pairs);
     free(op->key);
     free((void *)op->value.data);
+    fwi_kv_txn_free(op->txn);
     free(op->detail);
     free(op);
 }
@@ -201,8 +276,7 @@ static void on_deadline(fwi_timer *timer, void *arg)
     done(&result, op->arg);
 }
 
-/* Makes an operation and gives it to the driver. */
-static int submit(fw_kv *kv, fwi_kv_op_type type, const char *key, const fwi_kv_op *request,
+int fwi_kv_submit(fw_kv *kv, fwi_kv_op_type type, const char *key, const fwi_kv_op *request,
                   fw_kv_done_fn done, void *arg)
 {
     assert(fwi_loop_is_current(kv->loop));
@@ -215,7 +289,7 @@ static int submit(fw_kv *kv, fwi_kv_op_type type, const char *key, const fwi_kv_
         return UV_ENOMEM;
     *op = *request;
     op->value = (fw_slice){NULL, 0};
-    bool is_tree = type == FWI_KV_LIST || type == FWI_KV_DELETE_TREE;
+    bool is_tree = type == FWI_KV_LIST || type == FWI_KV_DELETE_TREE || type == FWI_KV_TXN;
     int err = fwi_kv_key_normalise(key, is_tree, &op->key);
     if (!err && request->value.len) {
         void *copy = malloc(request->value.len);
@@ -225,17 +299,18 @@ static int submit(fw_kv *kv, fwi_kv_op_type type, const char *key, const fwi_kv_
                                    request->value.len};
     }
     if (err) {
+        op->txn = NULL; /* stays the caller's */
         op_free(op);
         return err;
     }
     op->kv = kv;
     op->type = type;
-    op->deadline_ms = fw_loop_now_ms(kv->loop) + kv->options.timeout_ms;
+    op->deadline_ms = fw_loop_now_ms(kv->loop) + kv->timeout_ms;
     op->done = done;
     op->arg = arg;
     op->finish = (fwi_task){.fn = on_finish, .arg = op};
     op->timer = (fwi_timer){.fn = on_deadline, .arg = op};
-    fwi_loop_timer_start(kv->loop, &op->timer, (uint64_t)kv->options.timeout_ms + GRACE_MS);
+    fwi_loop_timer_start(kv->loop, &op->timer, (uint64_t)kv->timeout_ms + GRACE_MS);
     fwi_list_push_back(&kv->ops, &op->pending);
     kv->ops_count++;
     kv->driver->submit(kv->store, op);
@@ -255,7 +330,7 @@ static int submit_put(fw_kv *kv, fwi_kv_op_type type, const char *key, fw_slice 
                 return FW_ELEASE;
         }
     }
-    return submit(kv, type, key, &request, done, arg);
+    return fwi_kv_submit(kv, type, key, &request, done, arg);
 }
 
 int fw_kv_put(fw_kv *kv, const char *key, fw_slice value, const fw_kv_put_options *options,
@@ -272,30 +347,31 @@ int fw_kv_atomic_put(fw_kv *kv, const char *key, fw_slice value, int64_t previou
 
 int fw_kv_get(fw_kv *kv, const char *key, fw_kv_done_fn done, void *arg)
 {
-    return submit(kv, FWI_KV_GET, key, &(fwi_kv_op){.status = 0}, done, arg);
+    return fwi_kv_submit(kv, FWI_KV_GET, key, &(fwi_kv_op){.status = 0}, done, arg);
 }
 
 int fw_kv_exists(fw_kv *kv, const char *key, fw_kv_done_fn done, void *arg)
 {
-    return submit(kv, FWI_KV_EXISTS, key, &(fwi_kv_op){.status = 0}, done, arg);
+    return fwi_kv_submit(kv, FWI_KV_EXISTS, key, &(fwi_kv_op){.status = 0}, done, arg);
 }
 
 int fw_kv_delete(fw_kv *kv, const char *key, fw_kv_done_fn done, void *arg)
 {
-    return submit(kv, FWI_KV_DELETE, key, &(fwi_kv_op){.status = 0}, done, arg);
+    return fwi_kv_submit(kv, FWI_KV_DELETE, key, &(fwi_kv_op){.status = 0}, done, arg);
 }
 
 int fw_kv_list(fw_kv *kv, const char *prefix, fw_kv_done_fn done, void *arg)
 {
-    return submit(kv, FWI_KV_LIST, prefix, &(fwi_kv_op){.status = 0}, done, arg);
+    return fwi_kv_submit(kv, FWI_KV_LIST, prefix, &(fwi_kv_op){.status = 0}, done, arg);
 }
 
 int fw_kv_delete_tree(fw_kv *kv, const char *prefix, fw_kv_done_fn done, void *arg)
 {
-    return submit(kv, FWI_KV_DELETE_TREE, prefix, &(fwi_kv_op){.status = 0}, done, arg);
+    return fwi_kv_submit(kv, FWI_KV_DELETE_TREE, prefix, &(fwi_kv_op){.status = 0}, done, arg);
 }
 
 int fw_kv_atomic_delete(fw_kv *kv, const char *key, int64_t previous, fw_kv_done_fn done, void *arg)
 {
-    return submit(kv, FWI_KV_ATOMIC_DELETE, key, &(fwi_kv_op){.previous = previous}, done, arg);
+    return fwi_kv_submit(kv, FWI_KV_ATOMIC_DELETE, key, &(fwi_kv_op){.previous = previous}, done,
+                         arg);
 }

@@ -29,6 +29,11 @@ static struct module {
     const fwi_kv_driver *driver; /* once loaded */
 } modules[] = {
     {.scheme = "etcd", .file = "kv_etcd.so"},
+    {.scheme = "etcds", .file = "kv_etcd.so"},
+    {.scheme = "etcd+http", .file = "kv_etcd_http.so"},
+    {.scheme = "etcd+https", .file = "kv_etcd_http.so"},
+    {.scheme = "redis", .file = "kv_redis.so"},
+    {.scheme = "zk", .file = "kv_zk.so"},
 };
 static pthread_mutex_t modules_mutex = PTHREAD_MUTEX_INITIALIZER;
 

@@ -29,6 +29,12 @@ bool fwi_kv_watch_matches(const fw_kv_watch *watch, const char *key)
     return !strcmp(key, watch->key);
 }
 
+/* Trees leave out the side keys of locks; their deletion is that of a key nobody heard of. */
+static bool is_wanted(const fw_kv_watch *watch, const char *key, size_t key_len, int64_t lease)
+{
+    return !watch->tree || watch->with_side_keys || !fwi_kv_is_side_key(key, key_len, lease);
+}
+
 /* Adds an event to the batch. key NULL: one without a pair. */
 static void push_event(fw_kv_watch *watch, fw_kv_event_type type, const char *key, size_t key_len,
                        fw_slice value, int64_t revision, int64_t lease)
@@ -116,7 +122,7 @@ void fwi_kv_watch_list_begin(fw_kv_watch *watch)
 void fwi_kv_watch_list_pair(fw_kv_watch *watch, const char *key, size_t key_len, fw_slice value,
                             int64_t revision, int64_t lease)
 {
-    if (learn(watch, key, key_len, revision))
+    if (is_wanted(watch, key, key_len, lease) && learn(watch, key, key_len, revision))
         push_event(watch, FW_KV_PUT, key, key_len, value, revision, lease);
 }
 
@@ -147,7 +153,8 @@ bool fwi_kv_watch_list_end(fw_kv_watch *watch, int64_t revision)
 void fwi_kv_watch_put(fw_kv_watch *watch, const char *key, size_t key_len, fw_slice value,
                       int64_t revision, int64_t lease)
 {
-    if (revision > watch->revision && learn(watch, key, key_len, revision))
+    if (revision > watch->revision && is_wanted(watch, key, key_len, lease) &&
+        learn(watch, key, key_len, revision))
         push_event(watch, FW_KV_PUT, key, key_len, value, revision, lease);
 }
 
@@ -231,8 +238,8 @@ void fwi_kv_watch_stopped(fw_kv_watch *watch)
     fwi_loop_defer(watch->kv->loop, &watch->gone);
 }
 
-static int watch_new(fw_kv *kv, const char *key, bool tree, fw_kv_watch_fn on_events, void *arg,
-                     fw_kv_watch **ret_watch)
+int fwi_kv_watch_new(fw_kv *kv, const char *key, bool tree, bool with_side_keys,
+                     fw_kv_watch_fn on_events, void *arg, fw_kv_watch **ret_watch)
 {
     assert(fwi_loop_is_current(kv->loop));
     if (kv->closing)
@@ -247,6 +254,7 @@ static int watch_new(fw_kv *kv, const char *key, bool tree, fw_kv_watch_fn on_ev
     }
     watch->kv = kv;
     watch->tree = tree;
+    watch->with_side_keys = with_side_keys;
     watch->on_events = on_events;
     watch->arg = arg;
     fwi_list_init(&watch->node);
@@ -259,13 +267,13 @@ static int watch_new(fw_kv *kv, const char *key, bool tree, fw_kv_watch_fn on_ev
 int fw_kv_watch_key(fw_kv *kv, const char *key, fw_kv_watch_fn on_events, void *arg,
                     fw_kv_watch **ret_watch)
 {
-    return watch_new(kv, key, false, on_events, arg, ret_watch);
+    return fwi_kv_watch_new(kv, key, false, false, on_events, arg, ret_watch);
 }
 
 int fw_kv_watch_tree(fw_kv *kv, const char *prefix, fw_kv_watch_fn on_events, void *arg,
                      fw_kv_watch **ret_watch)
 {
-    return watch_new(kv, prefix, true, on_events, arg, ret_watch);
+    return fwi_kv_watch_new(kv, prefix, true, false, on_events, arg, ret_watch);
 }
 
 void fw_kv_watch_close(fw_kv_watch *watch, fw_kv_closed_fn on_closed, void *arg)

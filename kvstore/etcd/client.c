@@ -187,13 +187,9 @@ static int prefix_of(const fw_url *url, char **ret_prefix)
     return prefix ? FW_OK : UV_ENOMEM;
 }
 
-int fwi_etcd_open(fw_kv *kv, const fw_url *url, const fw_kv_options *options, void **ret_store)
+int fwi_etcd_open(fw_kv *kv, const fw_url *url, const fwi_kv_access *access, void **ret_store)
 {
-    (void)options;
-    static const char *const no_params[] = {NULL};
-    int err = fwi_kv_check_params(url, no_params);
-    if (err)
-        return err;
+    (void)access;
     if (!url->host_count || url->user)
         return FW_EURL;
     pthread_once(&grpc_once, start_grpc);
@@ -205,7 +201,7 @@ int fwi_etcd_open(fw_kv *kv, const fw_url *url, const fw_kv_options *options, vo
     client->kv = kv;
     client->loop = fw_kv_loop(kv);
     fwi_list_init(&client->requests);
-    err = prefix_of(url, &client->prefix);
+    int err = prefix_of(url, &client->prefix);
     if (err)
         goto fail;
     client->prefix_len = strlen(client->prefix);

@@ -164,7 +164,7 @@ void fwi_etcd_watch_stop(void *store, fw_kv_watch *watch);
 void fwi_etcd_lease_grant(void *store, fw_kv_lease *lease);
 void fwi_etcd_lease_revoke(void *store, fw_kv_lease *lease);
 /* client.c */
-int fwi_etcd_open(fw_kv *kv, const fw_url *url, const fw_kv_options *options, void **ret_store);
+int fwi_etcd_open(fw_kv *kv, const fw_url *url, const fwi_kv_access *access, void **ret_store);
 void fwi_etcd_close(void *store);
 
 /* A lease's time in etcd's seconds: rounded up, so that it never becomes 0. */

@@ -302,6 +302,9 @@ static int begin(struct job *job)
     case FWI_KV_LIST:
         return fwi_etcd_list_start(job->client, op->key, true, op->deadline_ms, false, on_list, job,
                                    &list);
+    case FWI_KV_TXN:
+    case FWI_KV_ENQUEUE:
+        break;
     }
     return FW_EUNSUPPORTED;
 }

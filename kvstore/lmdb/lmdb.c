@@ -297,12 +297,8 @@ static void on_close_timer(fwi_timer *timer, void *arg)
 
 static int read_options(const fw_url *url, fwi_lmdb_env_options *ret_options)
 {
-    static const char *const names[] = {"sync", "map_size", NULL};
     if (url->host_count || !*url->path)
         return FW_EURL;
-    int err = fwi_kv_check_params(url, names);
-    if (err)
-        return err;
     *ret_options = (fwi_lmdb_env_options){.map_bytes = DEFAULT_MAP_BYTES};
     const char *sync = fw_url_get(url, "sync"), *map_size = fw_url_get(url, "map_size");
     if (sync && !strcmp(sync, "none"))
@@ -321,9 +317,9 @@ static int read_options(const fw_url *url, fwi_lmdb_env_options *ret_options)
     return FW_OK;
 }
 
-static int open_lmdb(fw_kv *kv, const fw_url *url, const fw_kv_options *options, void **ret_store)
+static int open_lmdb(fw_kv *kv, const fw_url *url, const fwi_kv_access *access, void **ret_store)
 {
-    (void)options;
+    (void)access;
     fwi_lmdb_env_options env_options;
     int err = read_options(url, &env_options);
     if (err)
@@ -363,9 +359,13 @@ static void close_lmdb(void *arg)
     continue_close(handle);
 }
 
+static const char *const params[] = {"sync", "map_size", NULL};
+
 const fwi_kv_driver fwi_kv_driver_lmdb = {
     .scheme = "lmdb",
-    .capabilities = FW_KV_CAN_SHARE_PROCESSES | FW_KV_CAN_PERSIST,
+    .capabilities = FW_KV_CAN_SHARE_PROCESSES | FW_KV_CAN_PERSIST | FW_KV_CAN_SEE_EVERY_CHANGE |
+                    FW_KV_CAN_RESUME,
+    .params = params,
     .max_value_bytes = FWI_LMDB_MAX_VALUE_BYTES,
     .open = open_lmdb,
     .close = close_lmdb,

@@ -239,6 +239,8 @@ static int lease_set(fwi_lmdb_write *write, int64_t id, uint64_t ttl_ms)
 
 static int lease_new(fwi_lmdb_write *write, uint64_t ttl_ms, int64_t *ret_id)
 {
+    if (write->state.last_lease < FWI_KV_LEAST_LEASE)
+        write->state.last_lease = FWI_KV_LEAST_LEASE;
     *ret_id = ++write->state.last_lease;
     write->audible = true; /* the others' timers shall know of it */
     return lease_set(write, *ret_id, ttl_ms);

@@ -164,15 +164,11 @@ static void on_kick(fwi_task *task, void *arg)
 
 /* ---- life ---- */
 
-static int open_mem(fw_kv *kv, const fw_url *url, const fw_kv_options *options, void **ret_store)
+static int open_mem(fw_kv *kv, const fw_url *url, const fwi_kv_access *access, void **ret_store)
 {
-    (void)options;
-    static const char *const no_params[] = {NULL};
+    (void)access;
     if (url->host_count)
         return FW_EURL;
-    int err = fwi_kv_check_params(url, no_params);
-    if (err)
-        return err;
     struct fwi_mem_handle *handle = calloc(1, sizeof *handle);
     if (!handle)
         return UV_ENOMEM;
@@ -217,7 +213,7 @@ static void close_mem(void *arg)
 
 const fwi_kv_driver fwi_kv_driver_mem = {
     .scheme = "mem",
-    .capabilities = 0,
+    .capabilities = FW_KV_CAN_TXN | FW_KV_CAN_SEE_EVERY_CHANGE | FW_KV_CAN_RESUME,
     .max_value_bytes = MAX_VALUE_BYTES,
     .open = open_mem,
     .close = close_mem,

@@ -73,13 +73,14 @@ static int log_locked(struct fwi_mem_store *store, const char *key, size_t key_l
     return FW_OK;
 }
 
+/* Puts in the store's present revision, which the caller has begun. */
 static int put_locked(struct fwi_mem_store *store, const char *key, fw_slice value, int64_t lease)
 {
     struct fwi_mem_entry *entry = malloc(sizeof *entry);
     if (!entry)
         return UV_ENOMEM;
     *entry = (struct fwi_mem_entry){
-        .revision = ++store->revision, .lease = lease, .value = copy_bytes(value)};
+        .revision = store->revision, .lease = lease, .value = copy_bytes(value)};
     size_t key_len = strlen(key);
     void *old;
     if (!entry->value.data || log_locked(store, key, key_len, entry) ||
@@ -117,6 +118,18 @@ static int delete_if_locked(struct fwi_mem_store *store,
     }
     fwi_map_fini(&doomed);
     return err ? err : count;
+}
+
+/* Deletes a key, if it is there, in the store's present revision. */
+static int delete_one_locked(struct fwi_mem_store *store, const char *key)
+{
+    if (!fwi_map_get(&store->entries, key, strlen(key)))
+        return FW_OK;
+    int err = log_locked(store, key, strlen(key), NULL);
+    if (!err)
+        entry_free(fwi_map_remove(&store->entries, key, strlen(key)));
+    kick_locked(store);
+    return err;
 }
 
 static bool is_below(const fwi_map_entry *entry, const void *arg)
@@ -212,7 +225,66 @@ static int put_op_locked(struct fwi_mem_store *store, fwi_kv_op *op)
             return UV_ENOMEM;
         id = lease->id;
     }
+    store->revision++;
     return put_locked(store, op->key, op->value, id);
+}
+
+static const struct fwi_mem_entry *entry_of(struct fwi_mem_store *store, const char *key)
+{
+    return fwi_map_get(&store->entries, key, strlen(key));
+}
+
+/* What a branch reads is what was there before it. */
+static int read_branch_locked(struct fwi_mem_store *store, const fwi_kv_branch *branch,
+                              fwi_kv_op *op)
+{
+    int err = FW_OK;
+    for (size_t i = 0; !err && i < branch->count; i++) {
+        const fwi_kv_txn_op *step = &branch->ops[i];
+        if (step->type == FW_KV_TXN_PUT && step->lease &&
+            !fwi_mem_lease_find_locked(store, step->lease))
+            err = FW_ELEASE;
+        if (step->type != FW_KV_TXN_GET)
+            continue;
+        static const struct fwi_mem_entry missing = {.revision = 0};
+        const struct fwi_mem_entry *entry = entry_of(store, step->key);
+        err = add_pair(op, step->key, strlen(step->key), entry ? entry : &missing);
+    }
+    return err;
+}
+
+static int write_branch_locked(struct fwi_mem_store *store, const fwi_kv_branch *branch)
+{
+    bool changes = false;
+    for (size_t i = 0; i < branch->count; i++)
+        changes |= branch->ops[i].type == FW_KV_TXN_PUT ||
+                   (branch->ops[i].type == FW_KV_TXN_DELETE && entry_of(store, branch->ops[i].key));
+    if (!changes)
+        return FW_OK;
+    store->revision++;
+    int err = FW_OK;
+    for (size_t i = 0; !err && i < branch->count; i++) {
+        const fwi_kv_txn_op *step = &branch->ops[i];
+        if (step->type == FW_KV_TXN_PUT)
+            err = put_locked(store, step->key, step->value, step->lease);
+        else if (step->type == FW_KV_TXN_DELETE)
+            err = delete_one_locked(store, step->key);
+    }
+    return err;
+}
+
+static int txn_locked(struct fwi_mem_store *store, fwi_kv_op *op)
+{
+    op->succeeded = true;
+    for (size_t i = 0; op->succeeded && i < op->txn->compare_count; i++) {
+        const fw_kv_compare *compare = &op->txn->compares[i];
+        const struct fwi_mem_entry *entry = entry_of(store, compare->key);
+        fw_slice value = entry ? entry->value : (fw_slice){NULL, 0};
+        op->succeeded = fwi_kv_compare_holds(compare, entry ? entry->revision : 0, value);
+    }
+    const fwi_kv_branch *branch = op->succeeded ? &op->txn->then : &op->txn->otherwise;
+    int err = read_branch_locked(store, branch, op);
+    return err ? err : write_branch_locked(store, branch);
 }
 
 static int check_previous(const fwi_kv_op *op, const struct fwi_mem_entry *entry)
@@ -250,6 +322,10 @@ int fwi_mem_run_locked(struct fwi_mem_store *store, fwi_kv_op *op)
     case FWI_KV_DELETE:
         rc = delete_if_locked(store, is_key, op->key);
         return rc < 0 ? rc : rc ? FW_OK : FW_ENOTFOUND;
+    case FWI_KV_TXN:
+        return txn_locked(store, op);
+    case FWI_KV_ENQUEUE:
+        return FW_EUNSUPPORTED;
     case FWI_KV_DELETE_TREE:
         rc = delete_if_locked(store, is_below, op->key);
         op->count = rc > 0 ? (size_t)rc : 0;
@@ -322,6 +398,7 @@ struct fwi_mem_store *fwi_mem_store_acquire(const char *name)
             pthread_mutex_init(&store->mutex, NULL);
             fwi_list_init(&store->leases);
             fwi_list_init(&store->handles);
+            store->last_lease = FWI_KV_LEAST_LEASE;
             store->revision = 1; /* a list of the empty store has a revision, too */
             fwi_list_push_back(&stores, &store->node);
         }

@@ -188,15 +188,37 @@ static void unblock_sigpipe(const sigset_t *set)
     pthread_sigmask(SIG_UNBLOCK, set, NULL);
 }
 
-int fw_loop_run(fw_loop *loop)
+static void run(fw_loop *loop, uv_run_mode mode)
 {
     sigset_t set;
     bool was_open = block_sigpipe(&set);
     loop->thread = pthread_self();
     loop->has_thread = true;
-    uv_run(&loop->uv, UV_RUN_DEFAULT);
+    uv_run(&loop->uv, mode);
     if (was_open)
         unblock_sigpipe(&set);
+}
+
+void fwi_loop_step(fw_loop *loop, bool block)
+{
+    run(loop, block ? UV_RUN_ONCE : UV_RUN_NOWAIT);
+}
+
+uint32_t fwi_loop_idle_ms(fw_loop *loop, uint32_t most_ms)
+{
+    pthread_mutex_lock(&loop->mutex);
+    bool has_work = !fwi_list_empty(&loop->posted) || !fwi_list_empty(&loop->deferred);
+    pthread_mutex_unlock(&loop->mutex);
+    if (has_work)
+        return 0;
+    uv_update_time(&loop->uv);
+    int timeout = uv_backend_timeout(&loop->uv);
+    return timeout < 0 || (uint32_t)timeout > most_ms ? most_ms : (uint32_t)timeout;
+}
+
+int fw_loop_run(fw_loop *loop)
+{
+    run(loop, UV_RUN_DEFAULT);
     return FW_OK;
 }
 

@@ -39,6 +39,12 @@ FWI_API void fwi_loop_timer_stop(fw_loop *loop, fwi_timer *timer);
 FWI_API void fwi_loop_hold(fw_loop *loop);
 FWI_API void fwi_loop_release(fw_loop *loop);
 
+/* For programs that wait elsewhere than in fw_loop_run: one turn of the loop, which sleeps for its
+ * next event if block is true. */
+FWI_API void fwi_loop_step(fw_loop *loop, bool block);
+/* How long the loop may sleep now, in ms: 0 if there is work, at most most_ms. */
+FWI_API uint32_t fwi_loop_idle_ms(fw_loop *loop, uint32_t most_ms);
+
 /* The read buffer that all connections of the loop share: its content is gone after the callback.
  */
 FWI_API uint8_t *fwi_loop_scratch(fw_loop *loop);

@@ -28,6 +28,7 @@ FW_BEGIN_DECLS
     X(EAUTH, -5010, "authentication failed")                                                       \
     X(EREFUSED, -5011, "refused by the gateway: no such endpoint, or its limit is reached")        \
     X(ESLOW, -5012, "consumer too slow: its queue is full")                                        \
+    X(ETLS, -5013, "TLS: a certificate or key is missing, unusable or not accepted")               \
     /* kvstore */                                                                                  \
     X(ENOTFOUND, -5100, "not found")                                                               \
     X(EEXISTS, -5101, "key exists already")                                                        \
@@ -43,6 +44,7 @@ FW_BEGIN_DECLS
     X(ECOMPACTED, -5111, "history of the store is gone")                                           \
     X(ENOSPACE, -5112, "store has no space left")                                                  \
     X(EDENIED, -5113, "permission denied by the store")                                            \
+    X(ELOCKED, -5114, "lock is held by somebody else")                                             \
     /* discovery */                                                                                \
     X(EINSTANCE, -5200, "malformed instance")                                                      \
     X(ESERVICE, -5201, "malformed service name")                                                   \

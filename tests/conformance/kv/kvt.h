@@ -27,6 +27,8 @@ typedef struct kvt_driver {
 } kvt_driver;
 
 extern const kvt_driver *kvt_driver_under_test;
+/* Of driver_NAME.c. */
+extern const kvt_driver kvt_this_driver;
 /* Runs the suite. */
 int kvt_main(const kvt_driver *driver);
 

@@ -93,11 +93,16 @@ START_TEST(unknown_parameters_are_found)
     static const char *const names[] = {"one", "two", NULL};
     fw_url url;
     FWT_OK(fw_url_init(&url, "x:/p?two=2&one=1"));
-    FWT_OK(fwi_kv_check_params(&url, names));
-    FWT_ERR(fwi_kv_check_params(&url, names + 1), FW_EOPTION);
+    ck_assert_ptr_null(fwi_kv_unknown_param(&url, names, 0));
+    ck_assert_str_eq(fwi_kv_unknown_param(&url, names + 1, 0), "one");
+    ck_assert_str_eq(fwi_kv_unknown_param(&url, NULL, FWI_KV_TAKES_USER), "two");
     fw_url_fini(&url);
     FWT_OK(fw_url_init(&url, "x:/p"));
-    FWT_OK(fwi_kv_check_params(&url, names + 2));
+    ck_assert_ptr_null(fwi_kv_unknown_param(&url, names + 2, 0));
+    fw_url_fini(&url);
+    FWT_OK(fw_url_init(&url, "x:/p?user=u&password_file=f&cacert=c&cert=c&key=k"));
+    ck_assert_ptr_null(fwi_kv_unknown_param(&url, NULL, FWI_KV_TAKES_USER | FWI_KV_TAKES_TLS));
+    ck_assert_str_eq(fwi_kv_unknown_param(&url, NULL, FWI_KV_TAKES_USER), "cacert");
     fw_url_fini(&url);
 }
 END_TEST
