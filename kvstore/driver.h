@@ -68,14 +68,8 @@ typedef struct fwi_kv_txn {
     fwi_kv_branch then, otherwise;
 } fwi_kv_txn;
 
-static inline bool fwi_kv_branch_writes(const fwi_kv_branch *branch)
-{
-    for (size_t i = 0; i < branch->count; i++)
-        if (branch->ops[i].type != FW_KV_TXN_GET)
-            return true;
-    return false;
-}
-
+/* A driver that takes op->txn over frees it so. Any thread. NULL: nothing. */
+FWI_API void fwi_kv_txn_free(fwi_kv_txn *txn);
 /* True if a comparison holds for a key that has this revision (0: missing) and value. */
 FWI_API bool fwi_kv_compare_holds(const fw_kv_compare *compare, int64_t revision, fw_slice value);
 
@@ -83,6 +77,7 @@ typedef struct fwi_kv_op {
     /* The request; the driver reads it. */
     fw_kv *kv;
     fwi_kv_op_type type;
+    bool is_write;  /* it may change something */
     char *key;      /* normalised; "" for a tree means everything */
     fw_slice value; /* owned by the operation */
     int64_t previous;
@@ -114,16 +109,7 @@ typedef struct fwi_kv_op {
 
 static inline bool fwi_kv_op_is_write(const fwi_kv_op *op)
 {
-    switch (op->type) {
-    case FWI_KV_GET:
-    case FWI_KV_EXISTS:
-    case FWI_KV_LIST:
-        return false;
-    case FWI_KV_TXN:
-        return fwi_kv_branch_writes(&op->txn->then) || fwi_kv_branch_writes(&op->txn->otherwise);
-    default:
-        return true;
-    }
+    return op->is_write;
 }
 
 /* Ends an operation; the driver must not touch it any more. detail (may be NULL) is copied. Any

@@ -42,7 +42,5 @@ int fwi_kv_access_init(fw_kv *kv, const fw_url *url, const fw_kv_options *option
 void fwi_kv_access_fini(fwi_kv_access *access);
 /* lock.c: closes what is open. */
 void fwi_kv_locks_close(fw_kv *kv);
-/* txn.c */
-void fwi_kv_txn_free(fwi_kv_txn *txn);
 
 #endif

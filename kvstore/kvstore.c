@@ -276,6 +276,28 @@ static void on_deadline(fwi_timer *timer, void *arg)
     done(&result, op->arg);
 }
 
+static bool branch_writes(const fwi_kv_branch *branch)
+{
+    for (size_t i = 0; i < branch->count; i++)
+        if (branch->ops[i].type != FW_KV_TXN_GET)
+            return true;
+    return false;
+}
+
+static bool is_write(fwi_kv_op_type type, const fwi_kv_txn *txn)
+{
+    switch (type) {
+    case FWI_KV_GET:
+    case FWI_KV_EXISTS:
+    case FWI_KV_LIST:
+        return false;
+    case FWI_KV_TXN:
+        return branch_writes(&txn->then) || branch_writes(&txn->otherwise);
+    default:
+        return true;
+    }
+}
+
 int fwi_kv_submit(fw_kv *kv, fwi_kv_op_type type, const char *key, const fwi_kv_op *request,
                   fw_kv_done_fn done, void *arg)
 {
@@ -305,6 +327,7 @@ int fwi_kv_submit(fw_kv *kv, fwi_kv_op_type type, const char *key, const fwi_kv_
     }
     op->kv = kv;
     op->type = type;
+    op->is_write = is_write(type, op->txn);
     op->deadline_ms = fw_loop_now_ms(kv->loop) + kv->timeout_ms;
     op->done = done;
     op->arg = arg;

@@ -104,7 +104,7 @@ static void retry_waiting(fwi_lmdb_handle *handle)
 static void submit(void *arg, fwi_kv_op *op)
 {
     fwi_lmdb_handle *handle = arg;
-    if (!fwi_kv_op_is_write(op)) {
+    if (!fwi_kv_op_is_write(op) && op->type != FWI_KV_TXN) {
         read_op(handle, op);
         return;
     }
@@ -120,8 +120,10 @@ static void submit(void *arg, fwi_kv_op *op)
     request->deadline_ms = op->deadline_ms;
     request->key = op->key;
     request->value = op->value;
+    request->txn = op->txn;
     op->key = NULL;
     op->value = (fw_slice){NULL, 0};
+    op->txn = NULL;
     fwi_lmdb_env_submit(handle->env, request);
 }
 
@@ -132,6 +134,9 @@ static void answer(fwi_lmdb_handle *handle, fwi_lmdb_request *request, int statu
         fwi_kv_op *op = request->owner;
         op->revision = request->revision;
         op->count = op->type == FWI_KV_DELETE_TREE ? request->count : 0;
+        op->succeeded = request->succeeded;
+        op->pairs = request->pairs;
+        request->pairs = (fwi_kv_pairs){.count = 0};
         fwi_kv_op_finish(op, status, request->detail);
     } else if (request->kind == FWI_LMDB_REFRESH) {
         handle->refreshing = false;
@@ -363,8 +368,8 @@ static const char *const params[] = {"sync", "map_size", NULL};
 
 const fwi_kv_driver fwi_kv_driver_lmdb = {
     .scheme = "lmdb",
-    .capabilities = FW_KV_CAN_SHARE_PROCESSES | FW_KV_CAN_PERSIST | FW_KV_CAN_SEE_EVERY_CHANGE |
-                    FW_KV_CAN_RESUME,
+    .capabilities = FW_KV_CAN_SHARE_PROCESSES | FW_KV_CAN_PERSIST | FW_KV_CAN_TXN |
+                    FW_KV_CAN_SEE_EVERY_CHANGE | FW_KV_CAN_RESUME,
     .params = params,
     .max_value_bytes = FWI_LMDB_MAX_VALUE_BYTES,
     .open = open_lmdb,

@@ -11,6 +11,7 @@
 #include "lmdb/schema.h"
 #include "lmdb/records.h"
 
+#include <errno.h>
 #include <fairway/error.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -41,6 +42,8 @@ void fwi_lmdb_request_free(fwi_lmdb_request *request)
 {
     free(request->key);
     free((void *)request->value.data);
+    fwi_kv_txn_free(request->txn);
+    fwi_kv_pairs_fini(&request->pairs);
     free(request);
 }
 
@@ -128,6 +131,7 @@ static int find_pair(fwi_lmdb_write *write, const char *key, struct fwi_lmdb_pai
     return rc;
 }
 
+/* Puts a pair in the current revision. */
 static int put_pair(fwi_lmdb_write *write, const char *key, fw_slice value, int64_t lease)
 {
     struct fwi_lmdb_pair_head old = {.lease = 0}, head = {.lease = lease};
@@ -142,7 +146,6 @@ static int put_pair(fwi_lmdb_write *write, const char *key, fw_slice value, int6
         rc = lease_key(write, lease, key, key_len, true);
     if (rc)
         return rc;
-    next_revision(write);
     head.revision = write->state.revision;
     MDB_val id = text_val(key), data = {sizeof head + value.len, NULL};
     rc = mdb_put(write->txn, write->schema->pairs, &id, &data, MDB_RESERVE);
@@ -319,7 +322,10 @@ static int execute_put(fwi_lmdb_write *write, fwi_lmdb_request *request)
     } else if (request->ttl_ms) {
         rc = lease_new(write, request->ttl_ms, &id);
     }
-    return rc ? rc : put_pair(write, request->key, request->value, id);
+    if (rc)
+        return rc;
+    next_revision(write);
+    return put_pair(write, request->key, request->value, id);
 }
 
 static int execute_delete(fwi_lmdb_write *write, fwi_lmdb_request *request)
@@ -336,10 +342,94 @@ static int execute_delete_tree(fwi_lmdb_write *write, fwi_lmdb_request *request)
     return delete_range(write, write->schema->pairs, prefix, (size_t)len, 0, &request->count);
 }
 
+/* The pair of a key, revision 0 if there is none. */
+static int look_up(fwi_lmdb_write *write, const char *key, struct fwi_lmdb_pair_head *ret_head,
+                   fw_slice *ret_value)
+{
+    MDB_val id = text_val(key), data;
+    *ret_head = (struct fwi_lmdb_pair_head){.revision = 0};
+    *ret_value = (fw_slice){NULL, 0};
+    int rc = mdb_get(write->txn, write->schema->pairs, &id, &data);
+    if (!rc && !fwi_lmdb_take_head(data, ret_head, sizeof *ret_head, ret_value))
+        rc = MDB_CORRUPTED;
+    return rc == MDB_NOTFOUND ? 0 : rc;
+}
+
+static int compare(fwi_lmdb_write *write, fwi_lmdb_request *request)
+{
+    const fwi_kv_txn *txn = request->txn;
+    request->succeeded = true;
+    for (size_t i = 0; request->succeeded && i < txn->compare_count; i++) {
+        struct fwi_lmdb_pair_head head;
+        fw_slice value;
+        int rc = look_up(write, txn->compares[i].key, &head, &value);
+        if (rc)
+            return rc;
+        request->succeeded = fwi_kv_compare_holds(&txn->compares[i], head.revision, value);
+    }
+    return 0;
+}
+
+/* What a branch reads is what was there before it; and once it writes, nothing may stop it. */
+static int read_branch(fwi_lmdb_write *write, fwi_lmdb_request *request,
+                       const fwi_kv_branch *branch, bool *ret_writes)
+{
+    *ret_writes = false;
+    for (size_t i = 0; i < branch->count; i++) {
+        const fwi_kv_txn_op *op = &branch->ops[i];
+        struct fwi_lmdb_pair_head head;
+        struct fwi_lmdb_lease lease;
+        fw_slice value;
+        int rc = look_up(write, op->key, &head, &value);
+        if (rc)
+            return rc;
+        if (op->type == FW_KV_TXN_GET) {
+            if (fwi_kv_pairs_add(&request->pairs, op->key, strlen(op->key), value, head.revision,
+                                 head.lease))
+                return ENOMEM;
+            continue;
+        }
+        *ret_writes |= op->type == FW_KV_TXN_PUT || head.revision;
+        rc = op->lease ? lease_get(write, op->lease, &lease) : 0;
+        if (rc == MDB_NOTFOUND)
+            request->status = FW_ELEASE;
+        else if (rc)
+            return rc;
+    }
+    return 0;
+}
+
+static int execute_txn(fwi_lmdb_write *write, fwi_lmdb_request *request)
+{
+    int rc = compare(write, request);
+    if (rc)
+        return rc;
+    const fwi_kv_branch *branch =
+        request->succeeded ? &request->txn->then : &request->txn->otherwise;
+    bool writes;
+    rc = read_branch(write, request, branch, &writes);
+    if (rc || request->status || !writes)
+        return rc;
+    next_revision(write);
+    for (size_t i = 0; !rc && i < branch->count; i++) {
+        const fwi_kv_txn_op *op = &branch->ops[i];
+        struct fwi_lmdb_pair_head head;
+        if (op->type == FW_KV_TXN_PUT)
+            rc = put_pair(write, op->key, op->value, op->lease);
+        else if (op->type == FW_KV_TXN_DELETE && !(rc = find_pair(write, op->key, &head)))
+            rc = delete_pair(write, op->key, strlen(op->key));
+        else if (rc == MDB_NOTFOUND)
+            rc = 0;
+    }
+    return rc;
+}
+
 static int execute_op(fwi_lmdb_write *write, fwi_lmdb_request *request)
 {
     if (request->op_type == FWI_KV_DELETE_TREE)
         return execute_delete_tree(write, request);
+    if (request->op_type == FWI_KV_TXN)
+        return execute_txn(write, request);
     struct fwi_lmdb_pair_head head = {.revision = 0};
     int rc = find_pair(write, request->key, &head);
     if (rc && rc != MDB_NOTFOUND)
@@ -391,6 +481,7 @@ int fwi_lmdb_write_execute(fwi_lmdb_write *write, fwi_lmdb_request *request)
 {
     request->status = FW_OK;
     request->count = 0;
+    fwi_kv_pairs_fini(&request->pairs); /* of an execution whose transaction was aborted */
     int rc = 0;
     if (request->deadline_ms && uv_hrtime() / 1000000 > request->deadline_ms) {
         request->status = FW_EDEADLINE;

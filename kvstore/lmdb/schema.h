@@ -46,7 +46,8 @@ typedef enum fwi_lmdb_kind {
 
 struct fwi_lmdb_client;
 
-/* One thing for the worker to do. Owns its key and value, so that whoever asked can go away. */
+/* One thing for the worker to do. Owns its key, value and txn, so that whoever asked can go away.
+ */
 typedef struct fwi_lmdb_request {
     fwi_list node;
     struct fwi_lmdb_client *client; /* NULL: nobody waits for the answer */
@@ -54,6 +55,7 @@ typedef struct fwi_lmdb_request {
     fwi_kv_op_type op_type;
     char *key;
     fw_slice value;
+    fwi_kv_txn *txn;
     int64_t previous, lease;
     uint32_t ttl_ms;
     uint64_t deadline_ms; /* on uv_hrtime's clock; not done after it */
@@ -63,6 +65,8 @@ typedef struct fwi_lmdb_request {
     const char *detail; /* static */
     int64_t revision;
     size_t count;
+    bool succeeded;
+    fwi_kv_pairs pairs; /* what a txn read */
 } fwi_lmdb_request;
 
 void fwi_lmdb_request_free(fwi_lmdb_request *request);
