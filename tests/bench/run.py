@@ -7,6 +7,7 @@ import socket
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 
 HERE = pathlib.Path(__file__).resolve().parent
@@ -15,6 +16,7 @@ ROUNDS = int(os.environ.get("ROUNDS", "5"))
 SECONDS = float(os.environ.get("SECONDS_A_ROUND", "3"))
 GATEWAY_TARGETS = ["bench_gateway", "gwload", "gwfloor"]
 RPC_TARGETS = ["raw_echo", "bench_rpc"]
+KV_TARGETS = ["bench_kv", "fairway_kv_etcd"]
 
 
 class Failure(Exception):
@@ -176,11 +178,100 @@ def run_rpc():
         compare(case, results, field, target=target)
 
 
+# A case of the etcd client: operations a round; the fields and targets that count against Go.
+KV_CASES = {
+    "seq_put": (4000, {"per_s": 1.0, "cpu_us_per_op": 0.75, "rss_kib": 0.9}),
+    "seq_get": (4000, {"per_s": None, "cpu_us_per_op": None}),
+    "put64": (16000, {"per_s": 1.05, "cpu_us_per_op": 0.85, "rss_kib": 0.9}),
+    "get64": (16000, {"per_s": None, "cpu_us_per_op": 0.85}),
+    "watch": (2000, {"p50_us": 0.95, "p99_us": 0.9, "cpu_us_per_op": None}),
+    "list": (30, {"p50_us": 0.8, "cpu_us_per_op": 0.35, "rss_kib": 0.9}),
+}
+NODE_SHARE = 4  # it does a fourth of the operations
+
+
+def start_etcd(running, directory):
+    """An etcd of its own, in memory, without waiting for the disk."""
+    client, peer = free_ports(2)
+    etcd = running.start("etcd", "--data-dir", directory, "--unsafe-no-fsync", "--logger", "zap", "--log-level", "error",
+                         "--listen-client-urls", f"http://127.0.0.1:{client}",
+                         "--advertise-client-urls", f"http://127.0.0.1:{client}",
+                         "--listen-peer-urls", f"http://127.0.0.1:{peer}",
+                         "--initial-advertise-peer-urls", f"http://127.0.0.1:{peer}",
+                         "--initial-cluster", f"default=http://127.0.0.1:{peer}")
+    running.wait_port(etcd, client)
+    return f"127.0.0.1:{client}"
+
+
+def build_peers(directory):
+    """The commands of the peers; what is missing fails, and says how to get it."""
+    go = directory / "etcd_go"
+    env = {**os.environ, "GO111MODULE": "off", "GOPATH": "/usr/share/gocode", "GOCACHE": str(directory / "go")}
+    made = subprocess.run(["go", "build", "-o", go, HERE / "peers" / "etcd_go.go"], env=env, stdout=sys.stderr)
+    if made.returncode:
+        raise Failure("cannot build the Go peer (deploy/setup bench installs what it needs)")
+    if subprocess.run(["npm", "install", "--silent", "--no-audit", "--no-fund", "--prefix", directory, "etcd3@1.1.2"],
+                      stdout=sys.stderr).returncode:
+        raise Failure("cannot install npm's etcd3")
+    os.environ["NODE_PATH"] = str(directory / "node_modules")
+    return {"go": [go], "node": ["node", HERE / "peers" / "etcd_node.js"]}
+
+
+def kv_case(case, programs, address):
+    n, targets = KV_CASES[case]
+    results = {name: [] for name in programs}
+    order = list(programs)
+    for number in range(ROUNDS):
+        for name in order:
+            count = max(30, n // NODE_SHARE) if name == "node" and case != "list" else n
+            where = f"etcd://{address}/bench" if name.startswith("fairway") else address
+            mode = ["loop"] if name == "fairway_loop" else []
+            results[name].append(load(*programs[name], where, case, count, *mode))
+        order.append(order.pop(0))  # nobody is always the first
+        say(f"kv {case}: round {number + 1} of {ROUNDS}")
+    for name in programs:
+        if name == "go":
+            continue
+        for field, target in targets.items():
+            ratios = [a[field] / b[field] for a, b in zip(results[name], results["go"])]
+            print(json.dumps({"case": f"kv_{case}", "client": name, "measure": field, "rounds": ROUNDS,
+                              "ours": round(median(results[name], field), 2),
+                              "go": round(median(results["go"], field), 2),
+                              "ratio": round(statistics.median(ratios), 3),
+                              **({"target": target} if target and name.startswith("fairway") else {}),
+                              "all_ratios": [round(r, 3) for r in ratios]}), flush=True)
+
+
+def run_kv():
+    bin_dir = build(KV_TARGETS)
+    need(bin_dir, "bench_kv")
+    ours = [bin_dir / "bench_kv"]
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as temporary:
+        directory = pathlib.Path(temporary)
+        peers = build_peers(directory)
+        programs = {"fairway": ours, "fairway_loop": ours, **peers}
+        wanted = os.environ.get("CASES", " ".join(KV_CASES)).split()
+        for case in wanted:
+            with Background() as running:
+                kv_case(case, programs, start_etcd(running, directory / f"etcd-{case}"))
+        with Background() as running:
+            address = start_etcd(running, directory / "etcd-watches")
+            print(json.dumps(load(*ours, f"etcd://{address}/bench", "watches", 10000, "loop")), flush=True)
+        for case, count in (("seq_get", 200000), ("get64", 400000), ("seq_put", 5000), ("put64", 50000),
+                            ("notify", 5000)):
+            rounds = [load(*ours, f"lmdb:{directory}/lmdb", case, count, "loop") for _ in range(ROUNDS)]
+            print(json.dumps({"case": f"lmdb_{case}", "rounds": ROUNDS,
+                              **{f: round(median(rounds, f), 2) for f in ("per_s", "p50_us", "p99_us", "cpu_us_per_op")},
+                              **({"target_per_s": 200000} if "get" in case else {}),
+                              **({"target_p99_us": 5000} if case == "notify" else {})}), flush=True)
+
+
 def main():
-    cases = {"gateway": [run_gateway], "rpc": [run_rpc], "all": [run_gateway, run_rpc]}
+    cases = {"gateway": [run_gateway], "rpc": [run_rpc], "kv": [run_kv],
+             "all": [run_gateway, run_rpc, run_kv]}
     wanted = sys.argv[1] if len(sys.argv) > 1 else "all"
     if len(sys.argv) > 2 or wanted not in cases:
-        say("usage: tests/bench/run [gateway|rpc|all]")
+        say("usage: tests/bench/run [gateway|rpc|kv|all]")
         return 2
     try:
         for case in cases[wanted]:
