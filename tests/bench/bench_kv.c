@@ -292,7 +292,7 @@ static int by_size(const void *a, const void *b)
 
 static void on_closed(void *arg)
 {
-    (void)arg;
+    *(bool *)arg = true;
     fw_loop_stop(loop);
 }
 
@@ -365,7 +365,9 @@ int main(int argc, char **argv)
         fw_wait_kv_close(waiting);
         return 0;
     }
-    fw_kv_close(kv, on_closed, NULL);
-    fw_loop_run(loop);
+    bool closed = false;
+    fw_kv_close(kv, on_closed, &closed);
+    while (!closed) /* a stop from before may be on its way */
+        fw_loop_run(loop);
     return fw_loop_close(loop);
 }
