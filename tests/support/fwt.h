@@ -86,6 +86,36 @@ void fwt_etcd_start(fwt_etcd *etcd);
 void fwt_etcd_restart(fwt_etcd *etcd); /* on the same data, after fwt_etcd_kill */
 void fwt_etcd_kill(fwt_etcd *etcd);    /* SIGKILL */
 
+/* ---- faults ---- */
+/* A relay on a free loopback port in front of a target port, with a thread of its own. Each call
+ * returns when it has taken effect. */
+typedef struct fwt_proxy fwt_proxy;
+typedef enum fwt_proxy_way {
+    FWT_PROXY_REQUESTS = 1, /* from the clients to the target */
+    FWT_PROXY_REPLIES = 2,
+    FWT_PROXY_BOTH = 3
+} fwt_proxy_way;
+fwt_proxy *fwt_proxy_start(int target);
+int fwt_proxy_port(const fwt_proxy *proxy);
+/* Ends every fault. Connections that have lost bytes are reset; the others go on. */
+void fwt_proxy_pass(fwt_proxy *proxy);
+/* New connections are refused; those that are there go on. */
+void fwt_proxy_refuse(fwt_proxy *proxy);
+/* Ends all connections, with a reset or with an orderly end (what is on its way is lost). */
+void fwt_proxy_cut(fwt_proxy *proxy, bool reset);
+/* Nothing is read and nothing written in these ways (fwt_proxy_way), on connections that are there
+ * and on new ones; these are accepted. 0: none is frozen. What was on its way goes on later. */
+void fwt_proxy_freeze(fwt_proxy *proxy, unsigned ways);
+/* Of what the target replies on each connection, only the next bytes are passed on; the rest is
+ * lost. Requests reach the target. */
+void fwt_proxy_swallow(fwt_proxy *proxy, size_t after_bytes);
+/* Everything comes later by this time. */
+void fwt_proxy_delay(fwt_proxy *proxy, unsigned ms);
+/* Where new connections go. */
+void fwt_proxy_target(fwt_proxy *proxy, int port);
+size_t fwt_proxy_connections(fwt_proxy *proxy);
+void fwt_proxy_end(fwt_proxy *proxy);
+
 /* ---- bytes ---- */
 /* Decodes hex into memory to be freed. */
 uint8_t *fwt_unhex(const char *hex, size_t *ret_len);
