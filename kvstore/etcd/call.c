@@ -28,7 +28,8 @@ struct fwi_etcd_call {
     fwi_etcd_tag headers, reply, status;
     unsigned in_flight;
     bool dropped;
-    grpc_metadata hasleader;
+    grpc_slice token;
+    grpc_metadata sent[2]; /* hasleader, token */
     grpc_metadata_array initial, trailing;
     grpc_status_code code;
     grpc_slice text;
@@ -92,6 +93,7 @@ static __attribute__((noinline)) void free_what_grpc_made(fwi_etcd_call *call)
     grpc_metadata_array_destroy(&call->initial);
     grpc_metadata_array_destroy(&call->trailing);
     grpc_slice_unref(call->text);
+    grpc_slice_unref(call->token);
     grpc_call_unref(call->grpc);
 }
 
@@ -165,10 +167,14 @@ static grpc_op recv_status_op(fwi_etcd_call *call)
 /* etcd refuses at once, instead of waiting for nothing, when its member has no leader. */
 static grpc_op send_headers_op(fwi_etcd_call *call)
 {
-    call->hasleader = (grpc_metadata){.key = grpc_slice_from_static_string("hasleader"),
-                                      .value = grpc_slice_from_static_string("true")};
+    size_t count = 0;
+    call->sent[count++] = (grpc_metadata){.key = grpc_slice_from_static_string("hasleader"),
+                                          .value = grpc_slice_from_static_string("true")};
+    if (GRPC_SLICE_LENGTH(call->token))
+        call->sent[count++] =
+            (grpc_metadata){.key = grpc_slice_from_static_string("token"), .value = call->token};
     return (grpc_op){.op = GRPC_OP_SEND_INITIAL_METADATA,
-                     .data.send_initial_metadata = {.count = 1, .metadata = &call->hasleader}};
+                     .data.send_initial_metadata = {.count = count, .metadata = call->sent}};
 }
 
 /* What every call does: the request out, headers and a message in. */
@@ -222,6 +228,7 @@ fwi_etcd_call *fwi_etcd_call_start(fwi_etcd_client *client, size_t endpoint, fwi
                             .reply = {.fn = is_stream ? on_stream_message : on_tag, .arg = call},
                             .status = {.fn = on_tag, .arg = call},
                             .code = GRPC_STATUS_INTERNAL,
+                            .token = grpc_slice_ref(client->auth.token),
                             .text = grpc_empty_slice()};
     grpc_metadata_array_init(&call->initial);
     grpc_metadata_array_init(&call->trailing);

@@ -61,6 +61,7 @@ static const char *const method_paths[FWI_ETCD_METHODS] = {
     [FWI_ETCD_REVOKE] = "/etcdserverpb.Lease/LeaseRevoke",
     [FWI_ETCD_KEEP_ALIVE] = "/etcdserverpb.Lease/LeaseKeepAlive",
     [FWI_ETCD_WATCH] = "/etcdserverpb.Watch/Watch",
+    [FWI_ETCD_AUTHENTICATE] = "/etcdserverpb.Auth/Authenticate",
 };
 
 /* gRPC prints by itself; a library does not. */
@@ -162,6 +163,7 @@ static void channels_destroy(fwi_etcd_client *client)
 static void client_free(fwi_etcd_client *client)
 {
     channels_destroy(client);
+    fwi_etcd_auth_fini(client);
     for (size_t i = 0; i < client->endpoint_count; i++)
         free(client->endpoints[i].name);
     free(client->endpoints);
@@ -189,8 +191,7 @@ static int prefix_of(const fw_url *url, char **ret_prefix)
 
 int fwi_etcd_open(fw_kv *kv, const fw_url *url, const fwi_kv_access *access, void **ret_store)
 {
-    (void)access;
-    if (!url->host_count || url->user)
+    if (!url->host_count)
         return FW_EURL;
     pthread_once(&grpc_once, start_grpc);
     if (atomic_load(&forked))
@@ -205,6 +206,9 @@ int fwi_etcd_open(fw_kv *kv, const fw_url *url, const fwi_kv_access *access, voi
     if (err)
         goto fail;
     client->prefix_len = strlen(client->prefix);
+    err = fwi_etcd_auth_init(client, access);
+    if (err)
+        goto fail;
     err = UV_ENOMEM;
     client->endpoints = calloc(url->host_count, sizeof *client->endpoints);
     if (!client->endpoints)

@@ -18,6 +18,7 @@ typedef enum fwi_etcd_method {
     FWI_ETCD_REVOKE,
     FWI_ETCD_KEEP_ALIVE,
     FWI_ETCD_WATCH,
+    FWI_ETCD_AUTHENTICATE,
     FWI_ETCD_METHODS
 } fwi_etcd_method;
 
@@ -26,6 +27,17 @@ typedef struct fwi_etcd_endpoint {
     grpc_channel *channel;
     void *methods[FWI_ETCD_METHODS];
 } fwi_etcd_endpoint;
+
+/* The user and the token that stands for it: see auth.c. */
+typedef struct fwi_etcd_auth {
+    char *user, *password;            /* user is NULL: none */
+    grpc_slice token;                 /* empty: none */
+    unsigned generation;              /* of the token; 0: none was asked for yet */
+    struct fwi_etcd_request *request; /* the authentication that is under way */
+    fwi_list waiting;                 /* fwi_etcd_auth_wait.node */
+    fwi_task answer;
+    int error; /* for `answer` to tell */
+} fwi_etcd_auth;
 
 typedef struct fwi_etcd_client {
     fw_kv *kv;
@@ -37,6 +49,7 @@ typedef struct fwi_etcd_client {
     fwi_etcd_queue queue;
     fwi_list requests; /* fwi_etcd_request.node */
     size_t calls;      /* gRPC calls that have not ended */
+    fwi_etcd_auth auth;
     bool closing, draining;
 } fwi_etcd_client;
 
@@ -135,6 +148,53 @@ int fwi_etcd_status(grpc_status_code code, const char *text);
 /* Writes "host:port: text", with gRPC's wrapping taken off the text. */
 void fwi_etcd_describe(const fwi_etcd_client *client, size_t endpoint, const char *text,
                        char *ret_detail, size_t size);
+
+/* ---- auth.c: users ----
+ *
+ * If the store was opened with a user, every call and stream carries the token of the moment it was
+ * started (call.c adds it). Requests (request.c) get and renew it by themselves. A stream does it
+ * like this:
+ *
+ *     before it is opened    if !fwi_etcd_auth_ready, then fwi_etcd_auth_renew(generation 0), and
+ * it is opened in the callback when it is opened      remembers fwi_etcd_auth_generation when it is
+ * refused     (its status, or the reason of a canceled watch, is an auth refusal)
+ *                            fwi_etcd_auth_renew with what it remembered, then a new stream: the
+ * old one keeps the old token
+ *
+ * etcd 3.4 says "permission denied" also to a watch whose stream has a token that is no longer
+ * good. So with a user a watch's denial counts as a refusal unless the stream's token was got for
+ * this attempt. */
+
+typedef struct fwi_etcd_auth_wait fwi_etcd_auth_wait;
+/* FW_OK: there is a token. FW_EAUTH: wrong user or password, trying again changes nothing. Else the
+ * store could not be asked. */
+typedef void (*fwi_etcd_auth_fn)(fwi_etcd_auth_wait *wait, int status, const char *detail,
+                                 void *arg);
+/* In the memory of its owner, with fn and arg set, else zero. */
+struct fwi_etcd_auth_wait {
+    fwi_list node; /* next == NULL or itself: not waiting */
+    fwi_etcd_auth_fn fn;
+    void *arg;
+};
+
+/* FW_EOPTION: a password without a user. UV_ENOMEM. */
+FW_MUST_CHECK int fwi_etcd_auth_init(fwi_etcd_client *client, const fwi_kv_access *access);
+void fwi_etcd_auth_fini(fwi_etcd_client *client);
+/* True if a call may start: there is a token, or none is needed. */
+bool fwi_etcd_auth_ready(const fwi_etcd_client *client);
+/* Of the token that a call started now carries. Grows with every new token; 0: none yet. */
+unsigned fwi_etcd_auth_generation(const fwi_etcd_client *client);
+/* True if etcd has refused because of the token, not of what was asked; so nothing was done, and
+ * with a new token it may go. The text alone decides where there is no code (GRPC_STATUS_OK). False
+ * if there is no user. */
+bool fwi_etcd_is_auth_refusal(const fwi_etcd_client *client, grpc_status_code code,
+                              const char *text);
+/* Gets a token that is newer than that of this generation: asks the store, once for all who wait,
+ * or finds it there. wait->fn comes once, on the loop, in a later turn, within the operation
+ * timeout; when the client closes with FW_ECANCELED. */
+void fwi_etcd_auth_renew(fwi_etcd_client *client, unsigned generation, fwi_etcd_auth_wait *wait);
+/* wait->fn does not come any more. Nothing if it is not waiting. */
+void fwi_etcd_auth_wait_cancel(fwi_etcd_auth_wait *wait);
 
 /* ---- list.c: a range of any size ---- */
 

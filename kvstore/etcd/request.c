@@ -9,6 +9,8 @@
  *     lost (sent, no answer), repeatable    again, on the next endpoint
  *     lost, not repeatable                  FW_EUNKNOWN
  *
+ *     refused because of the token          again, with a new token; then FW_EAUTH
+ *
  * When every endpoint has had its chance, the next round begins after a backoff; when there is no
  * time for it, the last failure is the answer. While there are endpoints that were not tried, an
  * attempt gets a share of the time only, so that a member which hangs does not use all of it; but a
@@ -28,6 +30,8 @@
 #define MAX_BACKOFF_MS   500
 #define LEAST_ATTEMPT_MS 100
 #define DETAIL_BYTES     320
+/* Another member may not know yet the token that one has just given. */
+#define MAX_REFUSALS 3
 
 struct fwi_etcd_request {
     fwi_list node; /* in client->requests */
@@ -36,9 +40,12 @@ struct fwi_etcd_request {
     grpc_slice message;
     fwi_etcd_call *call; /* the attempt, if one is under way */
     size_t endpoint, attempts;
+    fwi_etcd_auth_wait auth_wait;
+    unsigned generation; /* of the attempt's token */
+    unsigned refusals;   /* of tokens */
     uint64_t asked_ms;
     fw_backoff backoff;
-    fwi_timer timer; /* the end of the attempt's share, or of the backoff */
+    fwi_timer timer; /* the end of the attempt's share, of the backoff, or of waiting for a token */
     int status;      /* of the last failure */
     char detail[DETAIL_BYTES];
 };
@@ -49,8 +56,9 @@ int fwi_etcd_status(grpc_status_code code, const char *text)
     case GRPC_STATUS_OK:
         return FW_OK;
     case GRPC_STATUS_PERMISSION_DENIED:
-    case GRPC_STATUS_UNAUTHENTICATED:
         return FW_EDENIED;
+    case GRPC_STATUS_UNAUTHENTICATED:
+        return FW_EAUTH;
     case GRPC_STATUS_NOT_FOUND:
         return strstr(text, "lease") ? FW_ELEASE : FW_ESTORE;
     case GRPC_STATUS_OUT_OF_RANGE:
@@ -59,7 +67,9 @@ int fwi_etcd_status(grpc_status_code code, const char *text)
         if (strstr(text, "too large"))
             return FW_EVALUESIZE;
         /* How a store with users answers one who says no name. */
-        return strstr(text, "user name is empty") ? FW_EDENIED : FW_ESTORE;
+        if (strstr(text, "user name is empty"))
+            return FW_EAUTH;
+        return strstr(text, "authentication failed") ? FW_EAUTH : FW_ESTORE;
     case GRPC_STATUS_RESOURCE_EXHAUSTED:
         if (strstr(text, "space exceeded"))
             return FW_ENOSPACE;
@@ -92,6 +102,7 @@ static void request_free(fwi_etcd_request *request)
 {
     fwi_list_remove(&request->node);
     fwi_loop_timer_stop(request->client->loop, &request->timer);
+    fwi_etcd_auth_wait_cancel(&request->auth_wait);
     if (request->call)
         fwi_etcd_call_drop(request->call);
     grpc_slice_unref(request->message);
@@ -124,20 +135,62 @@ static uint64_t time_left(const fwi_etcd_request *request)
 
 static void attempt_or_finish(fwi_etcd_request *request);
 
+/* Every endpoint has failed: again later, or never. */
+static void pause_or_finish(fwi_etcd_request *request)
+{
+    uint64_t wait = fw_backoff_next_ms(&request->backoff);
+    if (wait >= time_left(request) || request->options.impatient)
+        finish_failed(request, request->status);
+    else
+        fwi_loop_timer_start(request->client->loop, &request->timer, wait);
+}
+
 /* After a failure that leaves the request undone: the next endpoint, later, or never. */
 static void go_on(fwi_etcd_request *request)
 {
-    fwi_etcd_client *client = request->client;
-    uint64_t left = time_left(request), wait = 0;
-    bool round_ended = request->attempts % client->endpoint_count == 0;
-    if (round_ended)
-        wait = fw_backoff_next_ms(&request->backoff);
-    if (wait >= left || (round_ended && request->options.impatient))
-        finish_failed(request, request->status);
-    else if (wait)
-        fwi_loop_timer_start(client->loop, &request->timer, wait);
+    if (request->attempts % request->client->endpoint_count == 0)
+        pause_or_finish(request);
     else
         attempt_or_finish(request);
+}
+
+static void set_failure(fwi_etcd_request *request, int status, const char *detail)
+{
+    request->status = status;
+    (void)snprintf(request->detail, sizeof request->detail, "%s", detail);
+}
+
+static void on_token(fwi_etcd_auth_wait *wait, int status, const char *detail, void *arg)
+{
+    (void)wait;
+    fwi_etcd_request *request = arg;
+    fwi_loop_timer_stop(request->client->loop, &request->timer);
+    if (status)
+        set_failure(request, status, detail);
+    if (status == FW_EUNREACHABLE || status == FW_EDEADLINE)
+        pause_or_finish(request);
+    else if (status)
+        finish_failed(request, status);
+    else if (request->refusals > 1)
+        pause_or_finish(request);
+    else {
+        set_failure(request, FW_OK, "");
+        attempt_or_finish(request);
+    }
+}
+
+/* Goes on when there is a token that is newer than this. */
+static void wait_for_token(fwi_etcd_request *request, unsigned generation)
+{
+    if (!request->status)
+        set_failure(request, FW_EUNREACHABLE, "authentication: no answer in time");
+    fwi_loop_timer_start(request->client->loop, &request->timer, time_left(request));
+    fwi_etcd_auth_renew(request->client, generation, &request->auth_wait);
+}
+
+static bool needs_token(const fwi_etcd_request *request)
+{
+    return request->options.method != FWI_ETCD_AUTHENTICATE;
 }
 
 /* True if a member has refused without doing anything, because it has no leader just now. */
@@ -162,6 +215,14 @@ static void on_end(fwi_etcd_call *call, const fwi_etcd_end *end, void *arg)
     fwi_etcd_client *client = request->client;
     request->call = NULL;
     fwi_loop_timer_stop(client->loop, &request->timer);
+    if (needs_token(request) && fwi_etcd_is_auth_refusal(client, end->code, end->text)) {
+        set_failure(request, FW_EAUTH, end->text);
+        if (++request->refusals > MAX_REFUSALS)
+            finish_failed(request, FW_EAUTH);
+        else
+            wait_for_token(request, request->generation);
+        return;
+    }
     bool refused = is_refusal(end);
     if (end->was_sent && !is_lost(end->code) && !refused) {
         finish(request, fwi_etcd_status(end->code, end->text), end->text, end->message);
@@ -198,7 +259,12 @@ static bool attempt(fwi_etcd_request *request, uint64_t left)
 {
     fwi_etcd_client *client = request->client;
     fwi_etcd_call_handler handler = {.on_end = on_end, .arg = request};
+    if (needs_token(request) && !fwi_etcd_auth_ready(client)) {
+        wait_for_token(request, 0);
+        return true;
+    }
     request->endpoint = client->current;
+    request->generation = fwi_etcd_auth_generation(client);
     request->asked_ms = fw_loop_now_ms(client->loop);
     request->attempts++;
     request->call =
@@ -218,6 +284,7 @@ static bool attempt(fwi_etcd_request *request, uint64_t left)
 static void attempt_or_finish(fwi_etcd_request *request)
 {
     uint64_t left = time_left(request);
+    fwi_etcd_auth_wait_cancel(&request->auth_wait);
     if (!left)
         finish_failed(request, request->status ? request->status : FW_EUNREACHABLE);
     else if (!attempt(request, left))
@@ -236,6 +303,7 @@ int fwi_etcd_request_start(fwi_etcd_client *client, const fwi_etcd_request_optio
     *request = (fwi_etcd_request){.client = client,
                                   .options = *options,
                                   .message = fwi_etcd_pack(options->message),
+                                  .auth_wait = {.fn = on_token, .arg = request},
                                   .timer = {.fn = on_timer, .arg = request}};
     request->options.message = NULL; /* it was only lent */
     fw_backoff_init(&request->backoff, BACKOFF_MS, MAX_BACKOFF_MS);
