@@ -1,12 +1,12 @@
 /*
  * The watcher: the store's events become instances, added, changed, removed. `instances` is the
- * list as it was told; a snapshot is made of it when somebody asks and kept until the next change.
+ * list as it was told; a snapshot holds on to a version of it.
  */
 #include <fairway/discovery.h>
 
 #include "base/log.h"
 #include "base/loop.h"
-#include "base/map.h"
+#include "instance_set.h"
 #include "keys.h"
 
 #include <fairway/error.h>
@@ -19,17 +19,17 @@
 struct counted_snapshot {
     atomic_uint references;
     fw_snapshot snapshot;
-    const fw_instance *instances[];
+    fwi_set_node *instances;
 };
 
 struct fw_watcher {
     fw_kv *kv;
     fw_kv_watch *watch;
     fw_watcher_options options;
-    fwi_map instances;                 /* key in the store -> const fw_instance */
+    fwi_set_node *instances;
     struct counted_snapshot *snapshot; /* of the present state, or NULL */
     int64_t revision;
-    bool synced, stale, closing;
+    bool synced, stale, ended, closing;
     uint64_t stale_since_ms;
     fw_kv_closed_fn on_closed;
     void *closed_arg;
@@ -37,17 +37,41 @@ struct fw_watcher {
 
 /* ---- snapshots ---- */
 
+static struct counted_snapshot *counted(const fw_snapshot *snapshot)
+{
+    return fwi_container_of(snapshot, struct counted_snapshot, snapshot);
+}
+
 void fw_snapshot_release(const fw_snapshot *snapshot)
 {
     if (!snapshot)
         return;
-    struct counted_snapshot *counted =
-        fwi_container_of(snapshot, struct counted_snapshot, snapshot);
-    if (atomic_fetch_sub_explicit(&counted->references, 1, memory_order_acq_rel) != 1)
+    struct counted_snapshot *held = counted(snapshot);
+    if (atomic_fetch_sub_explicit(&held->references, 1, memory_order_acq_rel) != 1)
         return;
-    for (size_t i = 0; i < snapshot->count; i++)
-        fw_instance_release(counted->instances[i]);
-    free(counted);
+    fwi_set_release(held->instances);
+    free(held);
+}
+
+const fw_instance *fw_snapshot_at(const fw_snapshot *snapshot, size_t index)
+{
+    return fwi_set_at(counted(snapshot)->instances, index);
+}
+
+const fw_instance *fw_snapshot_find(const fw_snapshot *snapshot, const char *service,
+                                    const char *id)
+{
+    return fwi_set_find(counted(snapshot)->instances, service, id);
+}
+
+size_t fw_snapshot_service(const fw_snapshot *snapshot, const char *service, size_t *ret_first)
+{
+    const fwi_set_node *instances = counted(snapshot)->instances;
+    static const char last[] = "\x7f"; /* stands behind every id: none has such a character */
+    size_t first = fwi_set_rank(instances, service, "");
+    if (ret_first)
+        *ret_first = first;
+    return fwi_set_rank(instances, service, last) - first;
 }
 
 static void forget_snapshot(fw_watcher *watcher)
@@ -57,29 +81,15 @@ static void forget_snapshot(fw_watcher *watcher)
     watcher->snapshot = NULL;
 }
 
-static int by_service_and_id(const void *a, const void *b)
-{
-    const fw_instance *left = *(const fw_instance *const *)a,
-                      *right = *(const fw_instance *const *)b;
-    int order = strcmp(left->service, right->service);
-    return order ? order : strcmp(left->id, right->id);
-}
-
 int fw_watcher_snapshot(fw_watcher *watcher, const fw_snapshot **ret_snapshot)
 {
     if (!watcher->snapshot) {
-        size_t count = watcher->instances.count;
-        struct counted_snapshot *made = malloc(sizeof *made + count * sizeof(const fw_instance *));
+        struct counted_snapshot *made = malloc(sizeof *made);
         if (!made)
             return UV_ENOMEM;
         atomic_init(&made->references, 1);
-        size_t position = 0, n = 0;
-        for (fwi_map_entry *entry; (entry = fwi_map_next(&watcher->instances, &position));)
-            made->instances[n++] = fw_instance_acquire(entry->value);
-        if (n)
-            qsort(made->instances, n, sizeof *made->instances, by_service_and_id);
-        made->snapshot = (fw_snapshot){.instances = made->instances,
-                                       .count = n,
+        made->instances = fwi_set_acquire(watcher->instances);
+        made->snapshot = (fw_snapshot){.count = fwi_set_count(watcher->instances),
                                        .revision = watcher->revision,
                                        .synced = watcher->synced,
                                        .stale = watcher->stale,
@@ -101,8 +111,15 @@ static void emit(fw_watcher *watcher, fw_watcher_event_type type, const fw_insta
                               .revision = revision,
                               .reason = reason,
                               .detail = detail ? detail : ""};
-    if (!watcher->closing)
+    if (!watcher->closing && !watcher->ended)
         watcher->options.on_event(watcher, &event, watcher->options.arg);
+}
+
+/* A list with a hole would be a lie: it ends. */
+static void fail(fw_watcher *watcher, int reason)
+{
+    emit(watcher, FW_WATCHER_FATAL, NULL, 0, reason, "");
+    watcher->ended = true;
 }
 
 /* Splits services/<service>/<id>; false if the key is not of that form. */
@@ -119,37 +136,55 @@ static bool split_key(const char *key, char *ret_service, char *ret_id)
     return fwi_name_valid(ret_service) && fwi_name_valid(ret_id);
 }
 
-static void on_delete(fw_watcher *watcher, const fw_kv_pair *pair)
+static void pass_over(const char *key, int reason)
 {
-    const fw_instance *instance = fwi_map_remove(&watcher->instances, pair->key, strlen(pair->key));
+    fwi_log(FW_LOG_WARN, "watcher", "node passed over", FWI_TEXT("key", key),
+            FWI_TEXT("reason", fw_strerror(reason)));
+}
+
+static void remove_instance(fw_watcher *watcher, const char *service, const char *id,
+                            int64_t revision)
+{
+    const fw_instance *instance;
+    forget_snapshot(watcher);
+    if (fwi_set_remove(&watcher->instances, service, id, &instance)) {
+        fail(watcher, UV_ENOMEM);
+        return;
+    }
     if (!instance)
         return;
-    forget_snapshot(watcher);
-    emit(watcher, FW_WATCHER_REMOVED, instance, pair->revision, FW_OK, "");
+    emit(watcher, FW_WATCHER_REMOVED, instance, revision, FW_OK, "");
     fw_instance_release(instance);
+}
+
+static void on_delete(fw_watcher *watcher, const fw_kv_pair *pair)
+{
+    char service[FWI_MAX_NAME_BYTES + 1], id[FWI_MAX_NAME_BYTES + 1];
+    if (split_key(pair->key, service, id))
+        remove_instance(watcher, service, id, pair->revision);
 }
 
 static void on_put(fw_watcher *watcher, const fw_kv_pair *pair)
 {
     char service[FWI_MAX_NAME_BYTES + 1], id[FWI_MAX_NAME_BYTES + 1];
-    const fw_instance *instance;
-    int err = split_key(pair->key, service, id)
-                  ? fw_instance_decode(service, id, pair->value, &instance)
-                  : FW_EINSTANCE;
-    void *old = NULL;
-    if (!err) {
-        err =
-            fwi_map_put(&watcher->instances, pair->key, strlen(pair->key), (void *)instance, &old);
-        if (err)
-            fw_instance_release(instance);
+    if (!split_key(pair->key, service, id)) {
+        pass_over(pair->key, FW_EINSTANCE);
+        return;
     }
+    const fw_instance *instance, *old;
+    int err = fw_instance_decode(service, id, pair->value, &instance);
     if (err) {
-        fwi_log(FW_LOG_WARN, "watcher", "node passed over", FWI_TEXT("key", pair->key),
-                FWI_TEXT("reason", fw_strerror(err)));
-        on_delete(watcher, pair); /* what it said before no longer holds */
+        pass_over(pair->key, err);
+        /* What the node said before no longer holds. */
+        remove_instance(watcher, service, id, pair->revision);
         return;
     }
     forget_snapshot(watcher);
+    if (fwi_set_put(&watcher->instances, instance, &old)) {
+        fw_instance_release(instance);
+        fail(watcher, UV_ENOMEM);
+        return;
+    }
     emit(watcher, old ? FW_WATCHER_CHANGED : FW_WATCHER_ADDED, instance, pair->revision, FW_OK, "");
     fw_instance_release(old);
 }
@@ -166,7 +201,7 @@ static void on_kv_events(fw_kv_watch *watch, const fw_kv_event *events, size_t c
 {
     (void)watch;
     fw_watcher *watcher = arg;
-    for (size_t i = 0; i < count && !watcher->closing; i++) {
+    for (size_t i = 0; i < count && !watcher->closing && !watcher->ended; i++) {
         const fw_kv_event *event = &events[i];
         if (event->pair.revision > watcher->revision)
             watcher->revision = event->pair.revision;
@@ -229,10 +264,7 @@ static void on_watch_closed(void *arg)
     if (watcher->on_closed)
         watcher->on_closed(watcher->closed_arg);
     forget_snapshot(watcher);
-    size_t position = 0;
-    for (fwi_map_entry *entry; (entry = fwi_map_next(&watcher->instances, &position));)
-        fw_instance_release(entry->value);
-    fwi_map_fini(&watcher->instances);
+    fwi_set_release(watcher->instances);
     free(watcher);
 }
 

@@ -45,7 +45,7 @@ static size_t print_list(struct view *view, const fw_snapshot *snapshot)
 {
     size_t printed = 0;
     for (size_t i = 0; i < snapshot->count; i++) {
-        const fw_instance *instance = snapshot->instances[i];
+        const fw_instance *instance = fw_snapshot_at(snapshot, i);
         if (instance->state != FW_INSTANCE_ONLINE && !view->all)
             continue;
         printed++;
@@ -73,10 +73,10 @@ static void print_service(cli_context *cli, const char *name, size_t online, siz
 static void print_services(struct view *view, const fw_snapshot *snapshot)
 {
     for (size_t i = 0; i < snapshot->count;) {
-        const char *name = snapshot->instances[i]->service;
+        const char *name = fw_snapshot_at(snapshot, i)->service;
         size_t counts[2] = {0, 0};
-        for (; i < snapshot->count && !strcmp(snapshot->instances[i]->service, name); i++)
-            counts[snapshot->instances[i]->state != FW_INSTANCE_ONLINE]++;
+        for (; i < snapshot->count && !strcmp(fw_snapshot_at(snapshot, i)->service, name); i++)
+            counts[fw_snapshot_at(snapshot, i)->state != FW_INSTANCE_ONLINE]++;
         print_service(view->cli, name, counts[0], counts[1]);
     }
 }

@@ -136,16 +136,26 @@ FW_API void fw_watcher_close(fw_watcher *watcher, fw_kv_closed_fn on_closed, voi
 
 /* The list at one moment, sorted by service and id; immutable. */
 typedef struct fw_snapshot {
-    const fw_instance *const *instances;
     size_t count;
     int64_t revision; /* of the store, as far as the watcher has heard */
     bool synced;      /* a complete list was received */
     bool stale;       /* the store is out of reach since stale_since_ms (loop's clock) */
     uint64_t stale_since_ms;
 } fw_snapshot;
-/* Acquires the present list: on the loop; to be read and released on any thread. UV_ENOMEM. */
+/* Acquires the present list, on the loop; it is read and released on any thread. It shares what is
+ * unchanged with the lists before and after it: taking one costs the same however long it is, and
+ * so does a change while one is held. UV_ENOMEM. */
 FW_API FW_MUST_CHECK int fw_watcher_snapshot(fw_watcher *watcher, const fw_snapshot **ret_snapshot);
 FW_API void fw_snapshot_release(const fw_snapshot *snapshot);
+/* Instances of a snapshot, borrowed from it; each look-up takes O(log count). Any thread. */
+/* By place, from 0 to count - 1; NULL beyond. */
+FW_API const fw_instance *fw_snapshot_at(const fw_snapshot *snapshot, size_t index);
+/* By name; NULL: not there. */
+FW_API const fw_instance *fw_snapshot_find(const fw_snapshot *snapshot, const char *service,
+                                           const char *id);
+/* How many instances a service has; they stand together from *ret_first (may be NULL) on. */
+FW_API size_t fw_snapshot_service(const fw_snapshot *snapshot, const char *service,
+                                  size_t *ret_first);
 
 FW_END_DECLS
 

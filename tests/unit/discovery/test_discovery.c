@@ -190,7 +190,7 @@ static void *read_snapshot(void *arg)
     const fw_snapshot *snapshot = arg;
     size_t length = 0;
     for (size_t i = 0; i < snapshot->count; i++)
-        length += strlen(snapshot->instances[i]->id);
+        length += strlen(fw_snapshot_at(snapshot, i)->id);
     fw_snapshot_release(snapshot);
     return (void *)(uintptr_t)length;
 }
@@ -209,8 +209,15 @@ START_TEST(a_snapshot_is_immutable_and_read_on_any_thread)
     FWT_OK(fw_watcher_snapshot(watcher, &again));
     ck_assert_ptr_eq(first, again);
     ck_assert_uint_eq(first->count, 2);
-    ck_assert_str_eq(first->instances[0]->service, "alpha");
+    ck_assert_str_eq(fw_snapshot_at(first, 0)->service, "alpha");
     ck_assert(first->synced && !first->stale);
+    size_t at;
+    ck_assert_uint_eq(fw_snapshot_service(first, "alpha", &at), 1);
+    ck_assert_uint_eq(at, 0);
+    ck_assert_uint_eq(fw_snapshot_service(first, "no", NULL), 0);
+    ck_assert_ptr_eq(fw_snapshot_find(first, "alpha", "b"), fw_snapshot_at(first, 0));
+    ck_assert_ptr_null(fw_snapshot_find(first, "alpha", "aa"));
+    ck_assert_ptr_null(fw_snapshot_at(first, 2));
     pthread_t thread;
     ck_assert_int_eq(pthread_create(&thread, NULL, read_snapshot, (void *)first), 0);
     fw_registrar_close(registrar, on_closed, NULL);

@@ -1,0 +1,140 @@
+/* The persistent set of instances: against a plain array, and that old versions stay as they were.
+ */
+#include "fwt.h"
+#include "instance_set.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define NAMES 300
+#define STEPS 20000
+
+static const fw_instance *make(unsigned number, unsigned weight)
+{
+    char service[16], id[16];
+    snprintf(service, sizeof service, "s%u", number % 7);
+    snprintf(id, sizeof id, "i%03u", number);
+    fw_instance from = {
+        .service = service, .id = id, .net = "tcp", .addr = "h:1", .weight = weight};
+    const fw_instance *instance;
+    FWT_OK(fw_instance_create(&from, &instance));
+    return instance;
+}
+
+/* The weights of all names; 0: not there. */
+struct model {
+    unsigned weights[NAMES];
+    size_t count;
+};
+
+static void names_of(unsigned number, char *service, char *id)
+{
+    sprintf(service, "s%u", number % 7);
+    sprintf(id, "i%03u", number);
+}
+
+static void check(const fwi_set_node *set, const struct model *model)
+{
+    char service[16], id[16];
+    ck_assert_uint_eq(fwi_set_count(set), model->count);
+    const fw_instance *before = NULL;
+    for (size_t i = 0; i < model->count; i++) {
+        const fw_instance *instance = fwi_set_at(set, i);
+        ck_assert_ptr_nonnull(instance);
+        ck_assert_uint_eq(fwi_set_rank(set, instance->service, instance->id), i);
+        ck_assert_uint_eq(instance->weight, model->weights[atoi(instance->id + 1)]);
+        if (before) {
+            int order = strcmp(before->service, instance->service);
+            ck_assert(order < 0 || (!order && strcmp(before->id, instance->id) < 0));
+        }
+        before = instance;
+    }
+    ck_assert_ptr_null(fwi_set_at(set, model->count));
+    for (unsigned number = 0; number < NAMES; number++) {
+        names_of(number, service, id);
+        ck_assert_int_eq(fwi_set_find(set, service, id) != NULL, model->weights[number] != 0);
+    }
+}
+
+static void step(fwi_set_node **set, struct model *model)
+{
+    unsigned number = (unsigned)rand() % NAMES, weight = 1 + (unsigned)rand() % 1000;
+    const fw_instance *old;
+    bool was_there = model->weights[number] != 0;
+    if (rand() % 2) {
+        FWT_OK(fwi_set_put(set, make(number, weight), &old));
+        model->weights[number] = weight;
+        model->count += !was_there;
+    } else {
+        char service[16], id[16];
+        names_of(number, service, id);
+        FWT_OK(fwi_set_remove(set, service, id, &old));
+        model->weights[number] = 0;
+        model->count -= was_there;
+    }
+    ck_assert_int_eq(old != NULL, was_there);
+    fw_instance_release(old);
+}
+
+START_TEST(it_does_what_an_array_does)
+{
+    fwi_set_node *set = NULL;
+    struct model model = {.count = 0};
+    srand(7);
+    for (int i = 0; i < STEPS; i++) {
+        step(&set, &model);
+        if (i % 500 == 0)
+            check(set, &model);
+    }
+    check(set, &model);
+    fwi_set_release(set);
+}
+END_TEST
+
+START_TEST(a_version_that_is_held_stays_as_it_was)
+{
+    enum { VERSIONS = 40 };
+    static struct {
+        fwi_set_node *set;
+        struct model model;
+    } held[VERSIONS];
+    fwi_set_node *set = NULL;
+    struct model model = {.count = 0};
+    srand(8);
+    for (int i = 0; i < VERSIONS; i++) {
+        for (int j = 0; j < 50; j++)
+            step(&set, &model);
+        held[i].set = fwi_set_acquire(set);
+        held[i].model = model;
+    }
+    fwi_set_release(set);
+    for (int i = VERSIONS - 1; i >= 0; i--) {
+        check(held[i].set, &held[i].model);
+        fwi_set_release(held[i].set);
+    }
+}
+END_TEST
+
+START_TEST(the_empty_set_has_nothing)
+{
+    const fw_instance *old;
+    fwi_set_node *set = NULL;
+    ck_assert_uint_eq(fwi_set_count(set), 0);
+    ck_assert_ptr_null(fwi_set_at(set, 0));
+    ck_assert_ptr_null(fwi_set_find(set, "a", "b"));
+    ck_assert_uint_eq(fwi_set_rank(set, "a", "b"), 0);
+    FWT_OK(fwi_set_remove(&set, "a", "b", &old));
+    ck_assert_ptr_null(old);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("instance set");
+    TCase *tcase = fwt_tcase(suite, "set", 60);
+    tcase_add_test(tcase, it_does_what_an_array_does);
+    tcase_add_test(tcase, a_version_that_is_held_stays_as_it_was);
+    tcase_add_test(tcase, the_empty_set_has_nothing);
+    return fwt_main(suite);
+}
