@@ -103,6 +103,9 @@ static const struct {
     {GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1},
     {GRPC_ARG_ENABLE_HTTP_PROXY, 0},
     {GRPC_ARG_ENABLE_RETRIES, 0},
+    /* Without the filters that nobody here needs; but deadlines are needed. */
+    {GRPC_ARG_MINIMAL_STACK, 1},
+    {GRPC_ARG_ENABLE_DEADLINE_CHECKS, 1},
     {GRPC_ARG_MAX_RECEIVE_MESSAGE_LENGTH, -1},
     {GRPC_ARG_KEEPALIVE_TIME_MS, KEEPALIVE_MS},
     {GRPC_ARG_KEEPALIVE_TIMEOUT_MS, KEEPALIVE_WAIT_MS},
@@ -220,7 +223,7 @@ int fwi_etcd_open(fw_kv *kv, const fw_url *url, const fwi_kv_access *access, voi
         if (err)
             goto fail;
     }
-    err = fwi_etcd_queue_init(&client->queue, client->loop);
+    err = fwi_etcd_queue_init(&client->queue, client->loop, fwi_kv_is_driven(kv));
     if (err)
         goto fail;
     /* Connecting begins now, not with the first operation. */
@@ -261,4 +264,10 @@ void fwi_etcd_close(void *store)
     client->closing = true;
     fwi_etcd_requests_end(client);
     continue_close(client);
+}
+
+void fwi_etcd_wait(void *store, uint32_t timeout_ms)
+{
+    fwi_etcd_client *client = store;
+    fwi_etcd_queue_wait(&client->queue, timeout_ms);
 }

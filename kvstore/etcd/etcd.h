@@ -105,7 +105,7 @@ FW_MUST_CHECK fwi_etcd_call *fwi_etcd_call_start(fwi_etcd_client *client, size_t
 void fwi_etcd_call_cancel(fwi_etcd_call *call);
 /* Ends it; no callback comes any more. */
 void fwi_etcd_call_drop(fwi_etcd_call *call);
-/* False as long as the request, of a call with proof, has not left. */
+/* False if the request has certainly not left; only a call with proof knows. */
 bool fwi_etcd_call_was_sent(fwi_etcd_call *call);
 
 /* The bytes of a message, to be unreferenced; empty if there is no memory (no message of ours is).
@@ -226,6 +226,7 @@ void fwi_etcd_lease_revoke(void *store, fw_kv_lease *lease);
 /* client.c */
 int fwi_etcd_open(fw_kv *kv, const fw_url *url, const fwi_kv_access *access, void **ret_store);
 void fwi_etcd_close(void *store);
+void fwi_etcd_wait(void *store, uint32_t timeout_ms);
 
 /* A lease's time in etcd's seconds: rounded up, so that it never becomes 0. */
 static inline int64_t fwi_etcd_ttl_s(uint32_t ttl_ms)

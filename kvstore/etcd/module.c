@@ -17,6 +17,7 @@ static const fwi_kv_driver driver = {
     .watch_stop = fwi_etcd_watch_stop,
     .lease_grant = fwi_etcd_lease_grant,
     .lease_revoke = fwi_etcd_lease_revoke,
+    .wait = fwi_etcd_wait,
 };
 
 extern FW_API fwi_kv_module fwi_kv_module_drivers;

@@ -4,6 +4,14 @@
 #include <signal.h>
 #include <uv.h>
 
+static void wake_loop(fwi_etcd_queue *queue)
+{
+    if (queue->driven)
+        fwi_loop_defer(queue->loop, &queue->task);
+    else
+        fwi_loop_post_task(queue->loop, &queue->task);
+}
+
 /* Puts the tag (NULL: the end) where the loop finds it. */
 static void hand_over(fwi_etcd_queue *queue, fwi_etcd_tag *tag, bool ok)
 {
@@ -22,25 +30,39 @@ static void hand_over(fwi_etcd_queue *queue, fwi_etcd_tag *tag, bool ok)
         queue->posted = true;
     pthread_mutex_unlock(&queue->mutex);
     if (wake)
-        fwi_loop_post_task(queue->loop, &queue->task);
+        wake_loop(queue);
+}
+
+/* Waits for the next event and hands it over. False if none came, or none will any more. */
+static bool pass_next(fwi_etcd_queue *queue, gpr_timespec deadline)
+{
+    grpc_event event = grpc_completion_queue_next(queue->grpc, deadline, NULL);
+    if (event.type == GRPC_QUEUE_SHUTDOWN)
+        hand_over(queue, NULL, false);
+    if (event.type != GRPC_OP_COMPLETE)
+        return false;
+    fwi_etcd_tag *tag = event.tag;
+    (void)atomic_load_explicit(&tag->handed, memory_order_acquire);
+    hand_over(queue, tag, event.success != 0);
+    return true;
 }
 
 static void *poll_queue(void *arg)
 {
     fwi_etcd_queue *queue = arg;
-    for (;;) {
-        grpc_event event =
-            grpc_completion_queue_next(queue->grpc, gpr_inf_future(GPR_CLOCK_MONOTONIC), NULL);
-        if (event.type == GRPC_QUEUE_SHUTDOWN)
-            break;
-        if (event.type != GRPC_OP_COMPLETE)
-            continue;
-        fwi_etcd_tag *tag = event.tag;
-        (void)atomic_load_explicit(&tag->handed, memory_order_acquire);
-        hand_over(queue, tag, event.success != 0);
-    }
-    hand_over(queue, NULL, false);
+    while (pass_next(queue, gpr_inf_future(GPR_CLOCK_MONOTONIC)))
+        ;
     return NULL;
+}
+
+void fwi_etcd_queue_wait(fwi_etcd_queue *queue, uint32_t timeout_ms)
+{
+    gpr_timespec now = gpr_inf_past(GPR_CLOCK_MONOTONIC), deadline = now;
+    if (timeout_ms)
+        deadline = gpr_time_add(gpr_now(GPR_CLOCK_MONOTONIC),
+                                gpr_time_from_millis((int64_t)timeout_ms, GPR_TIMESPAN));
+    while (pass_next(queue, deadline))
+        deadline = now;
 }
 
 static void on_arrived(fwi_task *task, void *arg)
@@ -60,32 +82,40 @@ static void on_arrived(fwi_task *task, void *arg)
     }
     if (!ended)
         return;
-    pthread_join(queue->thread, NULL);
+    if (!queue->driven)
+        pthread_join(queue->thread, NULL);
     grpc_completion_queue_destroy(queue->grpc);
     pthread_mutex_destroy(&queue->mutex);
     queue->on_ended(queue->arg);
 }
 
-int fwi_etcd_queue_init(fwi_etcd_queue *queue, fw_loop *loop)
+static int start_thread(fwi_etcd_queue *queue)
 {
-    *queue = (fwi_etcd_queue){.loop = loop, .task = {.fn = on_arrived, .arg = queue}};
-    fwi_list_init(&queue->arrived);
-    queue->grpc = grpc_completion_queue_create_for_next(NULL);
-    if (!queue->grpc)
-        return UV_ENOMEM;
-    pthread_mutex_init(&queue->mutex, NULL);
     /* Signals are the program's business, not this thread's. */
     sigset_t all, before;
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);
     int err = pthread_create(&queue->thread, NULL, poll_queue, queue);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
+    return err ? uv_translate_sys_error(err) : FW_OK;
+}
+
+int fwi_etcd_queue_init(fwi_etcd_queue *queue, fw_loop *loop, bool driven)
+{
+    *queue =
+        (fwi_etcd_queue){.loop = loop, .driven = driven, .task = {.fn = on_arrived, .arg = queue}};
+    fwi_list_init(&queue->arrived);
+    queue->grpc = grpc_completion_queue_create_for_next(NULL);
+    if (!queue->grpc)
+        return UV_ENOMEM;
+    pthread_mutex_init(&queue->mutex, NULL);
+    int err = driven ? FW_OK : start_thread(queue);
     if (!err)
         return FW_OK;
     pthread_mutex_destroy(&queue->mutex);
     grpc_completion_queue_shutdown(queue->grpc);
     grpc_completion_queue_destroy(queue->grpc);
-    return uv_translate_sys_error(err);
+    return err;
 }
 
 void fwi_etcd_queue_close(fwi_etcd_queue *queue, void (*on_ended)(void *arg), void *arg)
@@ -112,7 +142,7 @@ void fwi_etcd_tag_hurry(fwi_etcd_queue *queue, fwi_etcd_tag *tag)
         queue->posted = true;
     pthread_mutex_unlock(&queue->mutex);
     if (wake)
-        fwi_loop_post_task(queue->loop, &queue->task);
+        wake_loop(queue);
 }
 
 bool fwi_etcd_tag_succeeded(fwi_etcd_queue *queue, const fwi_etcd_tag *tag)

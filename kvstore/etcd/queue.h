@@ -1,10 +1,14 @@
 /*
- * A gRPC completion queue, the thread that polls it, and the hand-over of what it yields to the
- * loop.
+ * A gRPC completion queue, and the hand-over of what it yields to the loop. Who sleeps in it:
  *
- * The thread touches nothing but the queue and its list of arrived tags; tags run on the loop, in
- * batches. gRPC's own hand-over of a tag between its threads is invisible to ThreadSanitizer, so
- * each tag carries an atomic: stored before its batch starts, loaded first thing when it arrives.
+ *     a thread of its own (the poller)   which touches nothing but gRPC's queue and the list of
+ *                                        arrived tags, and wakes the loop
+ *     or, if the queue is driven,        the loop's own thread, in fwi_etcd_queue_wait: nothing is
+ *                                        handed over between threads
+ *
+ * In both cases tags run on the loop, in batches. gRPC's own hand-over of a tag between its threads
+ * is invisible to ThreadSanitizer, so each tag carries an atomic: stored before its batch starts,
+ * loaded first thing when it arrives.
  */
 #ifndef FWI_ETCD_QUEUE_H
 #define FWI_ETCD_QUEUE_H
@@ -34,15 +38,19 @@ typedef struct fwi_etcd_queue {
     fw_loop *loop;
     void (*on_ended)(void *arg);
     void *arg;
-    pthread_t thread;
+    bool driven;
+    pthread_t thread; /* unless it is driven */
     fwi_task task;
     pthread_mutex_t mutex; /* guards what follows */
     fwi_list arrived;
     bool posted, ended;
 } fwi_etcd_queue;
 
-/* Makes the queue and starts its thread. UV_ENOMEM, UV_EAGAIN. */
-FW_MUST_CHECK int fwi_etcd_queue_init(fwi_etcd_queue *queue, fw_loop *loop);
+/* Makes the queue, and unless it is driven starts its thread. UV_ENOMEM, UV_EAGAIN. */
+FW_MUST_CHECK int fwi_etcd_queue_init(fwi_etcd_queue *queue, fw_loop *loop, bool driven);
+/* If the queue is driven: sleeps until a batch ends, at most timeout_ms, and has the loop run all
+ * tags that have arrived in its next turn. */
+void fwi_etcd_queue_wait(fwi_etcd_queue *queue, uint32_t timeout_ms);
 /* Ends the thread and the queue when no batch is out any more; on_ended(arg) comes on the loop,
  * later. */
 void fwi_etcd_queue_close(fwi_etcd_queue *queue, void (*on_ended)(void *arg), void *arg);
