@@ -275,6 +275,8 @@ FWI_API bool fwi_kv_key_below(const char *key, size_t key_len, const char *prefi
  * pair's own lease, alone or before "__lock__...". */
 FWI_API bool fwi_kv_is_side_key(const char *key, size_t key_len, int64_t lease);
 
+/* Makes a driver known, for tests that bring their own; before any thread opens a store. */
+FWI_API FW_MUST_CHECK int fwi_kv_driver_add(const fwi_kv_driver *driver);
 /* Finds the driver of a scheme, loading its module if need be. FW_ESCHEME, FW_EMODULE. */
 int fwi_kv_driver_find(const char *scheme, const fwi_kv_driver **ret_driver);
 /* What a module exports under the name "fwi_kv_module_drivers": a NULL-terminated array. */

@@ -16,6 +16,10 @@
 
 #define MAX_PATH_BYTES 4096
 
+#define MAX_ADDED      4
+
+static const fwi_kv_driver *added[MAX_ADDED];
+
 static const fwi_kv_driver *const builtin[] = {
     &fwi_kv_driver_mem,
 #ifdef FWI_KV_LMDB
@@ -74,8 +78,23 @@ static int load(struct module *module)
     return FW_EMODULE;
 }
 
+int fwi_kv_driver_add(const fwi_kv_driver *driver)
+{
+    for (size_t i = 0; i < MAX_ADDED; i++)
+        if (!added[i] || added[i] == driver) {
+            added[i] = driver;
+            return FW_OK;
+        }
+    return FW_ELIMIT;
+}
+
 int fwi_kv_driver_find(const char *scheme, const fwi_kv_driver **ret_driver)
 {
+    for (size_t i = 0; i < MAX_ADDED && added[i]; i++)
+        if (!strcmp(added[i]->scheme, scheme)) {
+            *ret_driver = added[i];
+            return FW_OK;
+        }
     for (size_t i = 0; i < sizeof builtin / sizeof *builtin; i++)
         if (!strcmp(builtin[i]->scheme, scheme)) {
             *ret_driver = builtin[i];

@@ -29,6 +29,8 @@ struct fw_loop {
     fwi_wheel wheel;
     uint64_t timer_at_ms; /* when the uv timer fires, UINT64_MAX if it does not */
     bool in_wheel;
+    bool is_virtual;
+    uint64_t virtual_ms;
     fwi_list deferred;
     size_t holds;
     fwi_chunk_pool chunks;
@@ -49,16 +51,21 @@ struct post {
     void *arg;
 };
 
+static void run_tasks(fwi_list *tasks)
+{
+    for (fwi_list *node; (node = fwi_list_pop(tasks));) {
+        fwi_task *task = fwi_container_of(node, fwi_task, node);
+        node->next = NULL;
+        task->fn(task, task->arg);
+    }
+}
+
 static void drain(fw_loop *loop)
 {
     fwi_list now;
     fwi_list_init(&now);
     fwi_list_splice(&now, &loop->deferred);
-    for (fwi_list *node; (node = fwi_list_pop(&now));) {
-        fwi_task *task = fwi_container_of(node, fwi_task, node);
-        node->next = NULL;
-        task->fn(task, task->arg);
-    }
+    run_tasks(&now);
     if (fwi_list_empty(&loop->deferred))
         uv_idle_stop(&loop->idle);
 }
@@ -92,6 +99,8 @@ static void on_timer(uv_timer_t *handle)
 
 static void arm_uv_timer(fw_loop *loop)
 {
+    if (loop->is_virtual)
+        return;
     uint64_t at = fwi_wheel_next_ms(&loop->wheel), now = uv_now(&loop->uv);
     if (at == UINT64_MAX) {
         if (loop->timer_at_ms != UINT64_MAX)
@@ -110,11 +119,7 @@ static void run_posted(fw_loop *loop)
     pthread_mutex_lock(&loop->mutex);
     fwi_list_splice(&now, &loop->posted);
     pthread_mutex_unlock(&loop->mutex);
-    for (fwi_list *node; (node = fwi_list_pop(&now));) {
-        fwi_task *task = fwi_container_of(node, fwi_task, node);
-        node->next = NULL;
-        task->fn(task, task->arg);
-    }
+    run_tasks(&now);
 }
 
 static void on_async(uv_async_t *handle)
@@ -290,7 +295,7 @@ void fwi_loop_post_task(fw_loop *loop, fwi_task *task)
     fwi_list_push_back(&loop->posted, &task->node);
     /* The wake-up is sent under the mutex: the loop cannot take the task, finish its last work and
      * be closed by its owner between the two. */
-    if (was_empty)
+    if (was_empty && !loop->is_virtual)
         uv_async_send(&loop->async);
     pthread_mutex_unlock(&loop->mutex);
 }
@@ -300,7 +305,7 @@ void fwi_loop_defer(fw_loop *loop, fwi_task *task)
     assert(fwi_loop_is_current(loop));
     if (task->node.next)
         return;
-    if (fwi_list_empty(&loop->deferred))
+    if (fwi_list_empty(&loop->deferred) && !loop->is_virtual)
         uv_idle_start(&loop->idle, on_idle);
     fwi_list_push_back(&loop->deferred, &task->node);
 }
@@ -317,7 +322,7 @@ void fwi_loop_defer_cancel(fw_loop *loop, fwi_task *task)
 void fwi_loop_timer_start(fw_loop *loop, fwi_timer *timer, uint64_t delay_ms)
 {
     assert(fwi_loop_is_current(loop));
-    uint64_t now = uv_now(&loop->uv);
+    uint64_t now = fw_loop_now_ms(loop);
     if (!loop->wheel.armed && !loop->in_wheel)
         fwi_wheel_advance(&loop->wheel, now);
     fwi_wheel_arm(&loop->wheel, timer, now + delay_ms);
@@ -351,7 +356,39 @@ void fwi_loop_release(fw_loop *loop)
 
 uint64_t fw_loop_now_ms(const fw_loop *loop)
 {
-    return uv_now(&loop->uv);
+    return loop->is_virtual ? loop->virtual_ms : uv_now(&loop->uv);
+}
+
+int fwi_loop_new_virtual(fw_loop **ret_loop, uint64_t now_ms)
+{
+    int err = fw_loop_new(ret_loop);
+    if (err)
+        return err;
+    fw_loop *loop = *ret_loop;
+    loop->is_virtual = true;
+    loop->virtual_ms = now_ms;
+    fwi_wheel_init(&loop->wheel, now_ms);
+    return FW_OK;
+}
+
+void fwi_loop_set_time(fw_loop *loop, uint64_t now_ms)
+{
+    assert(loop->is_virtual && now_ms >= loop->virtual_ms);
+    loop->virtual_ms = now_ms;
+    while (fwi_loop_next_ms(loop) <= now_ms) {
+        run_posted(loop);
+        drain(loop);
+        loop->in_wheel = true;
+        fwi_wheel_advance(&loop->wheel, now_ms);
+        loop->in_wheel = false;
+    }
+}
+
+uint64_t fwi_loop_next_ms(fw_loop *loop)
+{
+    if (!fwi_list_empty(&loop->posted) || !fwi_list_empty(&loop->deferred))
+        return loop->virtual_ms;
+    return fwi_wheel_next_ms(&loop->wheel);
 }
 
 struct uv_loop_s *fw_loop_uv(fw_loop *loop)

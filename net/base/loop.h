@@ -45,6 +45,14 @@ FWI_API void fwi_loop_step(fw_loop *loop, bool block);
 /* How long the loop may sleep now, in ms: 0 if there is work, at most most_ms. */
 FWI_API uint32_t fwi_loop_idle_ms(fw_loop *loop, uint32_t most_ms);
 
+/* A loop on a virtual clock, for simulations: it is never run; its owner says what time it is, and
+ * whatever was posted, deferred or due by then runs, in an order that depends on nothing else.
+ * Nothing of libuv's happens on it. It is closed with fw_loop_close. */
+FWI_API FW_MUST_CHECK int fwi_loop_new_virtual(fw_loop **ret_loop, uint64_t now_ms);
+FWI_API void fwi_loop_set_time(fw_loop *loop, uint64_t now_ms);
+/* When the loop next has something to do; UINT64_MAX: never. */
+FWI_API uint64_t fwi_loop_next_ms(fw_loop *loop);
+
 /* The read buffer that all connections of the loop share: its content is gone after the callback.
  */
 FWI_API uint8_t *fwi_loop_scratch(fw_loop *loop);

@@ -20,6 +20,12 @@ uint64_t fwi_random_u64(void)
     return z ^ (z >> 31);
 }
 
+void fwi_random_seed(uint64_t seed)
+{
+    state = seed;
+    seeded = true;
+}
+
 uint32_t fwi_random_below(uint32_t bound)
 {
     /* Multiply-shift (D. Lemire, 2019); its bias of at most 2^-32 does not matter here. */
