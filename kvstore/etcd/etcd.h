@@ -89,6 +89,8 @@ typedef struct fwi_etcd_end {
 typedef struct fwi_etcd_call_handler {
     /* Streams only. The call may be dropped inside. */
     void (*on_message)(fwi_etcd_call *call, fw_slice message, void *arg);
+    /* Streams only, may be NULL: the next message may be sent. */
+    void (*on_sent)(fwi_etcd_call *call, void *arg);
     /* Last; the call is freed on return. */
     void (*on_end)(fwi_etcd_call *call, const fwi_etcd_end *end, void *arg);
     void *arg;
@@ -101,6 +103,10 @@ FW_MUST_CHECK fwi_etcd_call *fwi_etcd_call_start(fwi_etcd_client *client, size_t
                                                  fwi_etcd_method method, grpc_slice message,
                                                  uint64_t timeout_ms, bool with_proof,
                                                  const fwi_etcd_call_handler *handler);
+/* True while the first message of a stream, or one of fwi_etcd_call_send, has not left. */
+bool fwi_etcd_call_is_sending(const fwi_etcd_call *call);
+/* Sends a further message of a stream, which must not be sending; on_sent follows, or on_end. */
+void fwi_etcd_call_send(fwi_etcd_call *call, grpc_slice message);
 /* Ends it soon; on_end comes with what was known. */
 void fwi_etcd_call_cancel(fwi_etcd_call *call);
 /* Ends it; no callback comes any more. */
@@ -215,6 +221,11 @@ FW_MUST_CHECK int fwi_etcd_list_start(fwi_etcd_client *client, const char *key, 
                                       void *arg, fwi_etcd_list **ret_list);
 /* No answer comes any more. */
 void fwi_etcd_list_drop(fwi_etcd_list *list);
+
+/* ---- txn.c ---- */
+
+/* Does a FWI_KV_TXN, and finishes it. */
+void fwi_etcd_txn(fwi_etcd_client *client, fwi_kv_op *op);
 
 /* ---- ops.c, watch.c, lease.c: the driver's functions ---- */
 

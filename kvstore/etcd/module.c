@@ -7,7 +7,7 @@
 static const fwi_kv_driver driver = {
     .scheme = "etcd",
     .capabilities = FW_KV_CAN_SHARE_PROCESSES | FW_KV_CAN_SHARE_MACHINES | FW_KV_CAN_PERSIST |
-                    FW_KV_CAN_SEE_EVERY_CHANGE | FW_KV_CAN_RESUME,
+                    FW_KV_CAN_TXN | FW_KV_CAN_SEE_EVERY_CHANGE | FW_KV_CAN_RESUME,
     .takes = FWI_KV_TAKES_USER,
     .max_value_bytes = MAX_VALUE_BYTES,
     .open = fwi_etcd_open,

@@ -1,7 +1,8 @@
 /*
- * Operations: each is one request, but for a list (pages) and a put with a time to live, which is a
- * grant and the put. If the put does not happen the fresh lease is revoked; if nobody knows whether
- * it happened, the lease is left to run out, and the pair with it, if there is one.
+ * Operations: each is one request (a transaction: txn.c), but for a list (pages) and a put with a
+ * time to live, which is a grant and the put. If the put does not happen the fresh lease is
+ * revoked; if nobody knows whether it happened, the lease is left to run out, and the pair with it,
+ * if there is one.
  *
  * The else-branch of a transaction reads the key, so that the reason of a refusal is of the same
  * revision as the refusal.
@@ -302,8 +303,8 @@ static int begin(struct job *job)
     case FWI_KV_LIST:
         return fwi_etcd_list_start(job->client, op->key, true, op->deadline_ms, false, on_list, job,
                                    &list);
-    case FWI_KV_TXN:
-    case FWI_KV_ENQUEUE:
+    case FWI_KV_TXN:     /* see fwi_etcd_submit */
+    case FWI_KV_ENQUEUE: /* the front does it */
         break;
     }
     return FW_EUNSUPPORTED;
@@ -312,6 +313,10 @@ static int begin(struct job *job)
 void fwi_etcd_submit(void *store, fwi_kv_op *op)
 {
     fwi_etcd_client *client = store;
+    if (op->type == FWI_KV_TXN) {
+        fwi_etcd_txn(client, op);
+        return;
+    }
     struct job *job = calloc(1, sizeof *job);
     if (!job) {
         fwi_kv_op_finish(op, UV_ENOMEM, NULL);

@@ -50,6 +50,7 @@ void etcdt_on_done(const fw_kv_result *result, void *arg)
     answer->status = result->status;
     answer->revision = result->revision;
     answer->count = result->count;
+    answer->succeeded = result->succeeded;
     snprintf(answer->detail, sizeof answer->detail, "%s", result->detail);
     FILE *out;
     size_t len;
@@ -60,7 +61,11 @@ void etcdt_on_done(const fw_kv_result *result, void *arg)
         const fw_kv_pair *pair = &result->pairs[i];
         answer->pair_revision = pair->revision;
         answer->lease = pair->lease;
-        fprintf(out, "%s=%.*s;", pair->key, (int)pair->value.len, (const char *)pair->value.data);
+        if (!pair->revision)
+            fprintf(out, "%s!;", pair->key);
+        else
+            fprintf(out, "%s=%.*s;", pair->key, (int)pair->value.len,
+                    (const char *)pair->value.data);
     }
     fclose(out);
 }
@@ -133,6 +138,11 @@ const etcdt_answer *etcdt_atomic_put(fw_kv *kv, const char *key, const char *val
 const etcdt_answer *etcdt_atomic_delete(fw_kv *kv, const char *key, int64_t previous)
 {
     return asked(fw_kv_atomic_delete(kv, key, previous, etcdt_on_done, fresh()));
+}
+
+const etcdt_answer *etcdt_txn(fw_kv *kv, const fw_kv_txn *txn)
+{
+    return asked(fw_kv_do_txn(kv, txn, etcdt_on_done, fresh()));
 }
 
 const char *etcdt_ctl(int port, ...)

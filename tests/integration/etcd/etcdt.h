@@ -21,13 +21,16 @@ void etcdt_close(fw_kv *kv, unsigned within_ms);
 uint64_t etcdt_now_ms(void);
 fw_slice etcdt_text(const char *text);
 
-/* The outcome of an operation; for lists "key=value;key=value;". */
+/* The outcome of an operation; its pairs as "key=value;key=value;", one without a revision as
+ * "key!;".
+ */
 typedef struct etcdt_answer {
     bool done;
     int status;
     char detail[400];
     int64_t revision, pair_revision, lease;
     size_t count;
+    bool succeeded;
     char *text;
 } etcdt_answer;
 
@@ -46,6 +49,7 @@ const etcdt_answer *etcdt_delete_tree(fw_kv *kv, const char *prefix);
 const etcdt_answer *etcdt_atomic_put(fw_kv *kv, const char *key, const char *value,
                                      int64_t previous, const fw_kv_put_options *options);
 const etcdt_answer *etcdt_atomic_delete(fw_kv *kv, const char *key, int64_t previous);
+const etcdt_answer *etcdt_txn(fw_kv *kv, const fw_kv_txn *txn);
 
 /* Runs etcdctl with the arguments (NULL-terminated) and returns its output, valid until the next.
  */

@@ -221,8 +221,8 @@ START_TEST(urls)
     }
     kv = etcdt_open_url(url, 0);
     ck_assert_uint_eq(fw_kv_capabilities(kv), FW_KV_CAN_SHARE_PROCESSES | FW_KV_CAN_SHARE_MACHINES |
-                                                  FW_KV_CAN_PERSIST | FW_KV_CAN_SEE_EVERY_CHANGE |
-                                                  FW_KV_CAN_RESUME);
+                                                  FW_KV_CAN_PERSIST | FW_KV_CAN_TXN |
+                                                  FW_KV_CAN_SEE_EVERY_CHANGE | FW_KV_CAN_RESUME);
     etcdt_close(kv, 2000);
 }
 END_TEST
