@@ -1,0 +1,312 @@
+/* What the parts of the driver for etcd's JSON gateway share. See client.c for the design. */
+#ifndef FWI_ETCD_HTTP_H
+#define FWI_ETCD_HTTP_H
+
+#include "driver.h"
+#include "json.h"
+
+#include <curl/curl.h>
+#include <uv.h>
+
+#define FWI_EH_DETAIL_BYTES 320
+/* A reply, or a message of a stream, that is longer is not taken. */
+#define FWI_EH_MAX_REPLY_BYTES ((size_t)64 << 20)
+
+/* Codes of gRPC, which the gateway passes on. */
+enum {
+    FWI_EH_CANCELLED = 1,
+    FWI_EH_UNKNOWN = 2,
+    FWI_EH_INVALID_ARGUMENT = 3,
+    FWI_EH_DEADLINE_EXCEEDED = 4,
+    FWI_EH_NOT_FOUND = 5,
+    FWI_EH_PERMISSION_DENIED = 7,
+    FWI_EH_RESOURCE_EXHAUSTED = 8,
+    FWI_EH_FAILED_PRECONDITION = 9,
+    FWI_EH_ABORTED = 10,
+    FWI_EH_OUT_OF_RANGE = 11,
+    FWI_EH_INTERNAL = 13,
+    FWI_EH_UNAVAILABLE = 14,
+    FWI_EH_DATA_LOSS = 15,
+    FWI_EH_UNAUTHENTICATED = 16
+};
+
+typedef struct fwi_eh_client fwi_eh_client;
+
+typedef struct fwi_eh_endpoint {
+    fwi_eh_client *client;
+    char *name; /* host:port, for error texts */
+    char *url;  /* http://host:port */
+    /* health.c */
+    bool answers; /* it has answered since it last failed */
+    uint64_t heard_ms;
+    fwi_list guards;
+    struct fwi_eh_call *check;
+    fwi_timer timer;
+} fwi_eh_endpoint;
+
+/* The headers of requests, with a token or without; shared by the calls that use them. */
+typedef struct fwi_eh_headers {
+    unsigned references;
+    struct curl_slist *list;
+} fwi_eh_headers;
+
+/* curl's multi handle on our loop: see multi.c. */
+typedef struct fwi_eh_multi {
+    CURLM *curl;
+    fwi_timer timer;
+    fwi_task kick;
+    size_t polls;     /* uv handles that are not closed yet */
+    fwi_list ready;   /* calls that have something to say */
+    fwi_list waiting; /* calls that wait for a connection */
+    size_t active;    /* calls that count against the bound */
+    size_t streams;   /* open ones */
+    CURL *idle[64];   /* easy handles to be used again */
+    size_t idle_count;
+} fwi_eh_multi;
+
+typedef struct fwi_eh_auth {
+    char *user, *password; /* NULL: none */
+    fwi_eh_headers *plain; /* without a token */
+    fwi_eh_headers *signed_in;
+    bool not_needed; /* the store has no users */
+    unsigned generation;
+    fwi_list waiters;
+    struct fwi_eh_request *request;
+    fwi_task tell;
+    uint64_t refused_until_ms;
+    int refusal; /* FW_OK, or why the last authentication failed at once or is not tried now */
+    char detail[FWI_EH_DETAIL_BYTES]; /* of the last authentication that failed */
+} fwi_eh_auth;
+
+struct fwi_eh_client {
+    fw_kv *kv;
+    fw_loop *loop;
+    char *prefix; /* "" or "/demo": before every key, without the slash between */
+    size_t prefix_len;
+    fwi_eh_endpoint *endpoints;
+    size_t endpoint_count, current;
+    bool is_tls;
+    char *cacert, *cert, *key;
+    fwi_eh_multi multi;
+    fwi_eh_auth auth;
+    fwi_list requests; /* fwi_eh_request.node */
+    bool closing;
+};
+
+/* ---- client.c ---- */
+
+int fwi_eh_open(fw_kv *kv, const fw_url *url, const fwi_kv_access *access, void **ret_store);
+void fwi_eh_close(void *store);
+/* An endpoint did not serve: what follows goes to the next one. */
+void fwi_eh_endpoint_failed(fwi_eh_client *client, size_t endpoint);
+/* Goes on with closing: called when one of libuv's handles is gone. */
+void fwi_eh_continue_close(fwi_eh_client *client);
+
+/* ---- tls.c: the files that the user has named ---- */
+
+/* FW_ETLS, and why in ret_detail, if they cannot be used. */
+FW_MUST_CHECK int fwi_eh_tls_check(const fwi_kv_access *access, char *ret_detail, size_t size);
+
+/* ---- keyspace.c: our keys and etcd's ---- */
+
+/* A key, or a range of keys, as etcd wants it: one block of memory. */
+typedef struct fwi_eh_keys {
+    fw_slice key, end; /* end is empty for one key */
+} fwi_eh_keys;
+
+/* Of one key, or of all below a prefix. False: no memory. */
+FW_MUST_CHECK bool fwi_eh_keys_init(fwi_eh_keys *ret_keys, const fwi_eh_client *client,
+                                    const char *key, bool tree);
+void fwi_eh_keys_fini(fwi_eh_keys *keys);
+/* Our part of a key of etcd's. False if it is none that fw_kv_put could have written. */
+bool fwi_eh_key_strip(const fwi_eh_client *client, fw_slice full, fw_slice *ret_key);
+
+/* ---- multi.c: curl on the loop ---- */
+
+FW_MUST_CHECK int fwi_eh_multi_init(fwi_eh_client *client);
+/* No call may be under way. fwi_eh_continue_close is called when the last poll is closed. */
+void fwi_eh_multi_end(fwi_eh_client *client);
+/* An easy handle with the options that all calls share. NULL: no memory. */
+CURL *fwi_eh_easy_take(fwi_eh_client *client);
+void fwi_eh_easy_give_back(fwi_eh_client *client, CURL *easy);
+/* The number of streams has changed: curl keeps room for the connections of the others. */
+void fwi_eh_multi_resize(fwi_eh_client *client);
+
+/* ---- call.c: one exchange over HTTP ---- */
+
+typedef struct fwi_eh_call fwi_eh_call;
+
+typedef enum fwi_eh_outcome {
+    FWI_EH_ANSWERED, /* by etcd: code, text, json */
+    FWI_EH_NOT_SENT, /* the request certainly never left */
+    FWI_EH_LOST,     /* it may have been carried out */
+    FWI_EH_NO_TLS,   /* a certificate was not accepted, by us or by the server; nothing was done */
+    FWI_EH_TOO_LONG  /* a reply, or a message of a stream, over FWI_EH_MAX_REPLY_BYTES */
+} fwi_eh_outcome;
+
+typedef struct fwi_eh_end {
+    fwi_eh_outcome outcome;
+    int code; /* gRPC's; 0: done */
+    const char *text;
+    cJSON *json; /* the reply; NULL if there is none */
+    size_t bytes;
+} fwi_eh_end;
+
+typedef struct fwi_eh_call_handler {
+    /* Streams only: one message. The call may be dropped inside. */
+    void (*on_message)(fwi_eh_call *call, fw_slice message, void *arg);
+    /* Last; the call is freed on return. */
+    void (*on_end)(fwi_eh_call *call, const fwi_eh_end *end, void *arg);
+    void *arg;
+} fwi_eh_call_handler;
+
+typedef struct fwi_eh_call_options {
+    size_t endpoint;
+    const char *path;
+    fw_slice body;           /* lent until the end */
+    fwi_eh_headers *headers; /* a reference is taken */
+    bool once; /* must not be sent twice: curl would do so by itself on a connection that it had */
+    bool urgent; /* does not wait for one of the connections that calls share */
+} fwi_eh_call_options;
+
+/* Starts a call; it is a stream if its handler has on_message. It does not end by itself while the
+ * server says nothing. Callbacks come on the loop, after this has returned. NULL: no memory. */
+FW_MUST_CHECK fwi_eh_call *fwi_eh_call_start(fwi_eh_client *client,
+                                             const fwi_eh_call_options *options,
+                                             const fwi_eh_call_handler *handler);
+void fwi_eh_headers_release(fwi_eh_headers *headers);
+/* Ends it; no callback comes any more. */
+void fwi_eh_call_drop(fwi_eh_call *call);
+bool fwi_eh_call_was_sent(const fwi_eh_call *call);
+/* For multi.c: says what a call in the list `ready` has to say. */
+void fwi_eh_call_speak(fwi_eh_call *call);
+/* For multi.c: curl is through with it. */
+void fwi_eh_call_finished(fwi_eh_call *call, CURLcode result);
+fwi_eh_call *fwi_eh_call_of_ready(fwi_list *node);
+
+/* ---- health.c: which endpoints are alive ---- */
+
+/* Something on an endpoint that wants to know when it falls silent. */
+typedef struct fwi_eh_guard {
+    fwi_list node;
+    void (*on_silence)(void *arg);
+    void *arg;
+} fwi_eh_guard;
+
+void fwi_eh_health_init(fwi_eh_endpoint *endpoint, fwi_eh_client *client);
+void fwi_eh_health_end(fwi_eh_endpoint *endpoint);
+void fwi_eh_health_heard(fwi_eh_endpoint *endpoint);
+void fwi_eh_guard_add(fwi_eh_endpoint *endpoint, fwi_eh_guard *guard);
+void fwi_eh_guard_remove(fwi_eh_guard *guard);
+/* A cheap question that every server answers, whatever it thinks of us. */
+FW_MUST_CHECK fwi_eh_call *fwi_eh_health_ask(fwi_eh_client *client, size_t endpoint,
+                                             const fwi_eh_call_handler *handler);
+
+/* ---- auth.c: the token ---- */
+
+typedef struct fwi_eh_token_waiter {
+    fwi_list node;
+    void (*fn)(int status, const char *detail, void *arg);
+    void *arg;
+} fwi_eh_token_waiter;
+
+FW_MUST_CHECK int fwi_eh_auth_init(fwi_eh_client *client, const fwi_kv_access *access);
+void fwi_eh_auth_fini(fwi_eh_client *client);
+/* The headers for a call, or NULL if a token has to be waited for. */
+fwi_eh_headers *fwi_eh_auth_headers(fwi_eh_client *client);
+/* Waits for a token; authenticates if nobody does already. fn comes once, after this has returned,
+ * unless the waiter is removed from its list before. */
+void fwi_eh_auth_wait(fwi_eh_client *client, fwi_eh_token_waiter *waiter);
+/* A call was refused for its token (see fwi_eh_is_auth_refusal), which was of this generation. */
+void fwi_eh_auth_refused(fwi_eh_client *client, unsigned generation);
+/* True if etcd has refused, without doing anything, because of the token. */
+bool fwi_eh_is_auth_refusal(int code, const char *text);
+/* What keeps the authentication that is under way from ending; "" if nothing is known. */
+const char *fwi_eh_auth_trouble(const fwi_eh_client *client);
+
+/* ---- request.c: unary calls with failover ---- */
+
+typedef struct fwi_eh_answer {
+    int status;         /* of FW_EUNREACHABLE, FW_EUNKNOWN, ... */
+    int code;           /* etcd's, if it has answered */
+    const char *detail; /* "" if none */
+    cJSON *json;
+    size_t bytes;      /* that it had on the wire */
+    uint64_t asked_ms; /* when the attempt that was answered began, on the loop's clock */
+} fwi_eh_answer;
+
+typedef void (*fwi_eh_answer_fn)(const fwi_eh_answer *answer, void *arg);
+
+typedef struct fwi_eh_request fwi_eh_request;
+
+typedef struct fwi_eh_request_options {
+    const char *path;
+    fwi_eh_text *body;    /* taken over, whatever is returned */
+    uint64_t deadline_ms; /* on the loop's clock */
+    bool repeatable; /* doing it twice is as good as once: it may be retried after it was sent */
+    bool impatient;  /* every endpoint gets one chance, then it fails */
+    bool urgent;     /* see fwi_eh_call_options */
+    bool is_secret;  /* the credentials: goes without a token, and no copy is left behind */
+    fwi_eh_answer_fn fn;
+    void *arg;
+} fwi_eh_request_options;
+
+/* Starts a request; fn comes once, on the loop, after this has returned. */
+FW_MUST_CHECK int fwi_eh_request_start(fwi_eh_client *client, const fwi_eh_request_options *options,
+                                       fwi_eh_request **ret_request);
+/* No answer comes any more. */
+void fwi_eh_request_drop(fwi_eh_request *request);
+/* Answers every request with FW_ECANCELED. */
+void fwi_eh_requests_end(fwi_eh_client *client);
+/* Why the last attempt failed; "" if none did. */
+const char *fwi_eh_request_trouble(const fwi_eh_request *request);
+/* The error of ours for a code of etcd's that is an answer (not a lost one). */
+int fwi_eh_status(int code, const char *text);
+/* Writes "host:port: text". */
+void fwi_eh_describe(const fwi_eh_client *client, size_t endpoint, const char *text,
+                     char *ret_detail, size_t size);
+
+/* ---- list.c: a range of any size ---- */
+
+typedef struct fwi_eh_list fwi_eh_list;
+
+typedef struct fwi_eh_listing {
+    int status;
+    const char *detail;
+    uint64_t cluster;
+    int64_t revision;
+    fwi_kv_pairs *pairs; /* may be taken over: leave an empty one */
+} fwi_eh_listing;
+
+typedef void (*fwi_eh_list_fn)(const fwi_eh_listing *listing, void *arg);
+
+FW_MUST_CHECK int fwi_eh_list_start(fwi_eh_client *client, const char *key, bool tree,
+                                    uint64_t deadline_ms, bool impatient, fwi_eh_list_fn fn,
+                                    void *arg, fwi_eh_list **ret_list);
+/* No answer comes any more. */
+void fwi_eh_list_drop(fwi_eh_list *list);
+
+/* ---- txn.c: transactions as etcd wants them ---- */
+
+/* Writes the request. The reads of a branch come first, since they are to see what was there before
+ * it. False: no memory. */
+FW_MUST_CHECK bool fwi_eh_txn_write(const fwi_eh_client *client, const fwi_kv_txn *txn,
+                                    fwi_eh_text *text);
+/* Takes what was read out of the reply. FW_ESTORE if it is malformed; UV_ENOMEM. */
+FW_MUST_CHECK int fwi_eh_txn_read(cJSON *reply, fwi_kv_op *op);
+
+/* ---- ops.c, watch.c, lease.c: the driver's functions ---- */
+
+void fwi_eh_submit(void *store, fwi_kv_op *op);
+void fwi_eh_watch_start(void *store, fw_kv_watch *watch);
+void fwi_eh_watch_stop(void *store, fw_kv_watch *watch);
+void fwi_eh_lease_grant(void *store, fw_kv_lease *lease);
+void fwi_eh_lease_revoke(void *store, fw_kv_lease *lease);
+
+/* The request for a lease of a time, and what it brought. A lease's time goes to etcd in whole
+ * seconds, rounded up, so that it never becomes 0. (lease.c) */
+void fwi_eh_grant_write(uint32_t ttl_ms, fwi_eh_text *text);
+FW_MUST_CHECK bool fwi_eh_grant_read(const cJSON *reply, int64_t *ret_id, uint32_t *ret_ttl_ms);
+void fwi_eh_lease_id_write(int64_t id, fwi_eh_text *text);
+
+#endif
