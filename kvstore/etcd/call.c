@@ -10,13 +10,16 @@
  * the connection happens to break in that moment, the call counts as sent. The tag of the headers
  * is quiet: it does not wake the loop by itself.
  *
- * A stream is a batch for the status, and one for each message; the first carries the request, too.
+ * A stream is a batch for the status, one for each message in, and one for each message out, of
+ * which there is one at a time: whoever has more to say waits for on_sent. `headers` is the tag of
+ * these; the first carries the headers, too.
  *
  * RECV_INITIAL_METADATA is never left out: without it RECV_MESSAGE does not complete, whatever
  * deadline the call has.
  */
 #include "etcd.h"
 
+#include <assert.h>
 #include <grpc/byte_buffer.h>
 #include <grpc/byte_buffer_reader.h>
 #include <grpc/support/alloc.h>
@@ -31,6 +34,7 @@ struct fwi_etcd_call {
     fwi_etcd_tag headers, reply, status;
     unsigned in_flight;
     bool with_proof, dropped;
+    bool sending; /* a message of a stream is on its way out */
     grpc_slice token;
     grpc_metadata sent[2]; /* hasleader, token */
     grpc_metadata_array initial, trailing;
@@ -108,7 +112,7 @@ static void end_call(fwi_etcd_call *call)
         grpc_slice message = whole_message(call->message);
         fwi_etcd_end end = {.code = call->code,
                             .text = text,
-                            .was_sent = call->headers.ok,
+                            .was_sent = call->handler.on_message || call->headers.ok,
                             .message = {GRPC_SLICE_START_PTR(message), GRPC_SLICE_LENGTH(message)}};
         call->dropped = true;
         call->handler.on_end(call, &end, call->handler.arg);
@@ -154,6 +158,19 @@ static void on_stream_message(fwi_etcd_tag *tag, void *arg)
         grpc_op op = {.op = GRPC_OP_RECV_MESSAGE, .data.recv_message.recv_message = &call->message};
         if (!start(call, &call->reply, &op, 1))
             grpc_call_cancel(call->grpc, NULL);
+    }
+    if (!call->in_flight)
+        end_call(call);
+}
+
+static void on_stream_sent(fwi_etcd_tag *tag, void *arg)
+{
+    fwi_etcd_call *call = arg;
+    call->in_flight--;
+    if (tag->ok) { /* else the stream has ended, and the status is on its way */
+        call->sending = false;
+        if (!call->dropped && call->handler.on_sent)
+            call->handler.on_sent(call, call->handler.arg);
     }
     if (!call->in_flight)
         end_call(call);
@@ -211,10 +228,28 @@ static bool start_stream(fwi_etcd_call *call, grpc_byte_buffer *request)
     grpc_op ops[MAX_OPS] = {recv_status_op(call)};
     if (!start(call, &call->status, ops, 1))
         return false;
-    call->headers.ok = true;
-    size_t count = exchange_ops(call, request, ops);
-    ops[count++] = send_headers_op(call);
-    return start(call, &call->reply, ops, count);
+    (void)exchange_ops(call, request, ops);
+    if (!start(call, &call->reply, &ops[1], 2))
+        return false;
+    ops[1] = send_headers_op(call);
+    call->sending = true;
+    return start(call, &call->headers, ops, 2);
+}
+
+bool fwi_etcd_call_is_sending(const fwi_etcd_call *call)
+{
+    return call->sending;
+}
+
+void fwi_etcd_call_send(fwi_etcd_call *call, grpc_slice message)
+{
+    assert(!call->sending && !call->dropped);
+    grpc_byte_buffer *bytes = grpc_raw_byte_buffer_create(&message, 1);
+    grpc_op op = {.op = GRPC_OP_SEND_MESSAGE, .data.send_message.send_message = bytes};
+    call->sending = true;
+    if (!start(call, &call->headers, &op, 1))
+        grpc_call_cancel(call->grpc, NULL); /* on_end follows */
+    grpc_byte_buffer_destroy(bytes);
 }
 
 fwi_etcd_call *fwi_etcd_call_start(fwi_etcd_client *client, size_t endpoint, fwi_etcd_method method,
@@ -227,7 +262,7 @@ fwi_etcd_call *fwi_etcd_call_start(fwi_etcd_client *client, size_t endpoint, fwi
     bool is_stream = handler->on_message != NULL;
     *call = (fwi_etcd_call){.client = client,
                             .handler = *handler,
-                            .headers = {.fn = on_tag, .arg = call},
+                            .headers = {.fn = is_stream ? on_stream_sent : on_tag, .arg = call},
                             .reply = {.fn = is_stream ? on_stream_message : on_tag, .arg = call},
                             .status = {.fn = on_tag, .arg = call},
                             .code = GRPC_STATUS_INTERNAL,
