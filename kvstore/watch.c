@@ -19,7 +19,8 @@
 
 struct known {
     int64_t revision;
-    uint32_t epoch; /* of the last list that had it */
+    uint64_t content; /* a hash: another store may give another pair the same revision */
+    uint32_t epoch;   /* of the last list that had it */
 };
 
 bool fwi_kv_watch_matches(const fw_kv_watch *watch, const char *key)
@@ -91,13 +92,34 @@ static bool deliver(fw_kv_watch *watch)
     return !watch->closing && !watch->ended;
 }
 
-/* Marks a key as existing. Returns false if it is known with this revision already. */
-static bool learn(fw_kv_watch *watch, const char *key, size_t key_len, int64_t revision)
+/* Eight bytes at a time, each multiplied and folded: nobody attacks it, it only has to differ. */
+static uint64_t content_of(fw_slice value, int64_t lease)
 {
+    static const uint64_t odd = 0x9e3779b97f4a7c15u;
+    uint64_t hash = ((uint64_t)lease ^ value.len) * odd;
+    const uint8_t *p = value.data;
+    for (size_t left = value.len; left;) {
+        uint64_t word = 0;
+        size_t n = left < sizeof word ? left : sizeof word;
+        memcpy(&word, p, n);
+        hash = (hash ^ word) * odd;
+        hash ^= hash >> 32;
+        p += n;
+        left -= n;
+    }
+    return hash;
+}
+
+/* Marks a key as existing. Returns false if it is known as it is already. */
+static bool learn(fw_kv_watch *watch, const char *key, size_t key_len, fw_slice value,
+                  int64_t revision, int64_t lease)
+{
+    uint64_t content = content_of(value, lease);
     struct known *known = fwi_map_get(&watch->known, key, key_len);
     if (known) {
-        bool is_new = known->revision != revision;
+        bool is_new = known->revision != revision || known->content != content;
         known->revision = revision;
+        known->content = content;
         known->epoch = watch->epoch;
         return is_new;
     }
@@ -107,7 +129,7 @@ static bool learn(fw_kv_watch *watch, const char *key, size_t key_len, int64_t r
         watch->out_of_memory = true;
         return false;
     }
-    *known = (struct known){.revision = revision, .epoch = watch->epoch};
+    *known = (struct known){.revision = revision, .content = content, .epoch = watch->epoch};
     return true;
 }
 
@@ -122,7 +144,7 @@ void fwi_kv_watch_list_begin(fw_kv_watch *watch)
 void fwi_kv_watch_list_pair(fw_kv_watch *watch, const char *key, size_t key_len, fw_slice value,
                             int64_t revision, int64_t lease)
 {
-    if (is_wanted(watch, key, key_len, lease) && learn(watch, key, key_len, revision))
+    if (is_wanted(watch, key, key_len, lease) && learn(watch, key, key_len, value, revision, lease))
         push_event(watch, FW_KV_PUT, key, key_len, value, revision, lease);
 }
 
@@ -154,7 +176,7 @@ void fwi_kv_watch_put(fw_kv_watch *watch, const char *key, size_t key_len, fw_sl
                       int64_t revision, int64_t lease)
 {
     if (revision > watch->revision && is_wanted(watch, key, key_len, lease) &&
-        learn(watch, key, key_len, revision))
+        learn(watch, key, key_len, value, revision, lease))
         push_event(watch, FW_KV_PUT, key, key_len, value, revision, lease);
 }
 
