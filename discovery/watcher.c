@@ -6,6 +6,7 @@
 
 #include "base/log.h"
 #include "base/loop.h"
+#include "faults.h"
 #include "instance_set.h"
 #include "keys.h"
 
@@ -160,7 +161,7 @@ static void remove_instance(fw_watcher *watcher, const char *service, const char
 static void on_delete(fw_watcher *watcher, const fw_kv_pair *pair)
 {
     char service[FWI_MAX_NAME_BYTES + 1], id[FWI_MAX_NAME_BYTES + 1];
-    if (split_key(pair->key, service, id))
+    if (split_key(pair->key, service, id) && !FWI_FAULT(FWI_IGNORE_REMOVALS))
         remove_instance(watcher, service, id, pair->revision);
 }
 

@@ -8,6 +8,8 @@
  */
 #include "sim_impl.h"
 
+#include "faults.h"
+
 #include <fairway/error.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -438,6 +440,10 @@ static void on_opening(void *arg)
         sub->is_open = true;
         sub->stream.revision = sub->watch->revision;
         sub->stream_incarnation = sub->incarnation;
+        if (FWI_FAULT(FWI_WATCH_FROM_NOW) && sub->stream.revision) {
+            sub->stream.revision = sub->process->world->revision;
+            sub->stream_incarnation = sub->process->world->incarnation;
+        }
         fwi_list_push_back(&sub->process->world->subscriptions, &sub->stream.node);
         send_news(sub);
     }

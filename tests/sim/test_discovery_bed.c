@@ -18,6 +18,7 @@
 #include "sim_impl.h"
 
 #include "base/random.h"
+#include "faults.h"
 
 #include <fairway/discovery.h>
 #include <stdio.h>
@@ -56,6 +57,8 @@ struct consumer {
     bool in_list;
     int64_t revision;
 };
+
+fwi_fault_kind fwi_fault;
 
 static struct bed {
     sim_world *world;
@@ -454,11 +457,62 @@ START_TEST(nothing_is_lost_whatever_the_seed)
 }
 END_TEST
 
+/* With a mistake built in, one of a few hundred seeds must fail, and by this rule. */
+static void must_be_caught(fwi_fault_kind fault, const char *rule)
+{
+    set_up();
+    fwi_fault = fault;
+    for (uint64_t seed = 1; seed <= 500; seed++) {
+        run_seed(seed);
+        if (!*bed.failure)
+            continue;
+        printf("caught by seed %llu: %s\n", (unsigned long long)seed, bed.failure);
+        if (!strncmp(bed.failure, rule, strlen(rule)))
+            return;
+    }
+    ck_abort_msg("not caught as \"%s\"", rule);
+}
+
+START_TEST(a_lease_that_is_not_granted_again_is_caught)
+{
+    must_be_caught(FWI_SKIP_REGRANT, "listed");
+}
+END_TEST
+
+START_TEST(a_put_that_is_not_read_back_is_caught)
+{
+    must_be_caught(FWI_SKIP_READ_BACK, "listed");
+}
+END_TEST
+
+START_TEST(a_deleted_key_that_nobody_notices_is_caught)
+{
+    must_be_caught(FWI_SKIP_OWN_WATCH, "listed");
+}
+END_TEST
+
+START_TEST(a_list_that_only_grows_is_caught)
+{
+    must_be_caught(FWI_IGNORE_REMOVALS, "told");
+}
+END_TEST
+
+START_TEST(a_watch_that_begins_after_the_list_is_caught)
+{
+    must_be_caught(FWI_WATCH_FROM_NOW, "told");
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("discovery bed");
     TCase *tcase = fwt_tcase(suite, "bed", 900);
     tcase_add_test(tcase, a_seed_replays_bit_by_bit);
     tcase_add_test(tcase, nothing_is_lost_whatever_the_seed);
+    tcase_add_test(tcase, a_lease_that_is_not_granted_again_is_caught);
+    tcase_add_test(tcase, a_put_that_is_not_read_back_is_caught);
+    tcase_add_test(tcase, a_deleted_key_that_nobody_notices_is_caught);
+    tcase_add_test(tcase, a_list_that_only_grows_is_caught);
+    tcase_add_test(tcase, a_watch_that_begins_after_the_list_is_caught);
     return fwt_main(suite);
 }

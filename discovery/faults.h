@@ -1,0 +1,21 @@
+/* Mistakes that a test can build in, to see that the bed notices them. Without FWI_FAULTS there is
+ * nothing of it in the code. */
+#ifndef FWI_FAULTS_H
+#define FWI_FAULTS_H
+
+#ifdef FWI_FAULTS
+typedef enum fwi_fault_kind {
+    FWI_NO_FAULT,
+    FWI_SKIP_REGRANT,    /* a lost lease is not asked for again */
+    FWI_SKIP_READ_BACK,  /* a put counts as registered, whatever its answer */
+    FWI_SKIP_OWN_WATCH,  /* nobody looks whether the key is still there */
+    FWI_IGNORE_REMOVALS, /* the watcher's list only grows */
+    FWI_WATCH_FROM_NOW   /* a stream that breaks goes on with what happens next */
+} fwi_fault_kind;
+extern fwi_fault_kind fwi_fault;
+#define FWI_FAULT(kind) (fwi_fault == (kind))
+#else
+#define FWI_FAULT(kind) false
+#endif
+
+#endif
