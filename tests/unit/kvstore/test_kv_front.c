@@ -359,6 +359,23 @@ START_TEST(a_second_list_delivers_the_difference)
 }
 END_TEST
 
+START_TEST(another_store_may_use_the_same_revisions)
+{
+    fw_kv *kv = watch_fake();
+    fwi_kv_watch_list_begin(fake.watch);
+    list_pair("t/same", "1", 2);
+    list_pair("t/other", "old", 3);
+    fwi_kv_watch_list_end(fake.watch, 3);
+    expect_seen("+t/same=1@2 +t/other=old@3 .@3");
+    fwi_kv_watch_list_begin(fake.watch);
+    list_pair("t/same", "1", 2);
+    list_pair("t/other", "new", 3);
+    fwi_kv_watch_list_end(fake.watch, 3);
+    expect_seen("R +t/other=new@3 .@3");
+    end_watch(kv);
+}
+END_TEST
+
 START_TEST(a_list_broken_off_loses_and_doubles_nothing)
 {
     fw_kv *kv = watch_fake();
@@ -615,6 +632,7 @@ int main(void)
     tcase_add_test(tcase, a_watch_delivers_state_then_changes);
     tcase_add_test(tcase, what_was_delivered_is_not_delivered_again);
     tcase_add_test(tcase, a_second_list_delivers_the_difference);
+    tcase_add_test(tcase, another_store_may_use_the_same_revisions);
     tcase_add_test(tcase, a_list_broken_off_loses_and_doubles_nothing);
     tcase_add_test(tcase, a_list_broken_off_by_lost_contact_is_complete_later);
     tcase_add_test(tcase, stale_and_live_are_said_once);
