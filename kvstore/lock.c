@@ -54,7 +54,7 @@ struct fw_kv_lock {
     bool watch_saw[2];       /* the key was there */
     fwi_timer retry, limit;
     size_t pending; /* an operation, watches, the lease: what may still call us */
-    bool answered, reported_loss, closing;
+    bool answered, acquired, reported_loss, closing;
     fw_kv_closed_fn on_closed;
     void *closed_arg;
     fwi_task gone;
@@ -177,8 +177,8 @@ static bool is_passing(int status)
 /* After an operation was submitted with the error err. */
 static void submitted(fw_kv_lock *lock, int err)
 {
-    if (err)
-        end(lock, err, "");
+    if (err) /* a store that is closing is the user's doing */
+        end(lock, err == FW_ECLOSED ? FW_ECANCELED : err, "");
     else
         lock->pending++;
 }
@@ -333,9 +333,12 @@ static void on_looked(const fw_kv_result *result, void *arg)
     if (is_wanted(lock, LOOKING)) {
         const fw_kv_pair *before = NULL;
         bool present = false;
+        int64_t lease = fw_kv_lease_id(lock->lease);
         for (size_t i = 0; i < result->count; i++) {
             const fw_kv_pair *pair = &result->pairs[i];
             present |= pair->revision == lock->token;
+            if (pair->lease == lease) /* ours; one more if the answer to JOINING came too late */
+                continue;
             if (pair->revision < lock->token && (!before || pair->revision > before->revision))
                 before = pair;
         }
@@ -370,6 +373,10 @@ static void on_own_key(fw_kv_watch *watch, const fw_kv_event *events, size_t cou
     int64_t lease = fw_kv_lease_id(lock->lease);
     bool gone = false;
     for (size_t i = 0; i < count; i++) {
+        if (events[i].type == FW_KV_FATAL) {
+            end(lock, events[i].reason, events[i].detail);
+            return;
+        }
         if (events[i].type == FW_KV_PUT) {
             lock->watch_saw[which] = true;
             gone |= events[i].pair.lease != lease;
@@ -392,7 +399,7 @@ static void hold(fw_kv_lock *lock)
     }
     if (lock->state != HELD)
         return;
-    lock->answered = true;
+    lock->answered = lock->acquired = true;
     lock->options.on_acquired(lock, FW_OK, "", lock->options.arg);
 }
 
@@ -460,7 +467,10 @@ static void on_lease_lost(fw_kv_lease *lease, int reason, const char *detail, vo
 static void on_limit(fwi_timer *timer, void *arg)
 {
     (void)timer;
-    end(arg, FW_EDEADLINE, "somebody else has the lock");
+    fw_kv_lock *lock = arg;
+    bool is_held = lock->state == WAITING || lock->state == BARRED;
+    end(lock, FW_EDEADLINE,
+        is_held ? "somebody else has the lock" : "the store did not answer in time");
 }
 
 /* ---- life ---- */
@@ -519,14 +529,14 @@ int fw_kv_lock_new(fw_kv *kv, const char *key, const fw_kv_lock_options *options
 
 int64_t fw_kv_lock_token(const fw_kv_lock *lock)
 {
-    return lock->answered ? lock->token : 0;
+    return lock->acquired ? lock->token : 0;
 }
 
 fw_kv_compare fw_kv_lock_compare(const fw_kv_lock *lock)
 {
     return (fw_kv_compare){.key = lock->place ? lock->place : lock->key,
                            .relation = FW_KV_EQUAL,
-                           .revision = lock->token ? lock->token : -1};
+                           .revision = lock->acquired ? lock->token : -1};
 }
 
 void fw_kv_lock_close(fw_kv_lock *lock, fw_kv_closed_fn on_closed, void *arg)

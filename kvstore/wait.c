@@ -17,8 +17,8 @@ struct fw_wait_watch {
     fwi_kv_pairs pairs; /* of the events */
     fw_kv_event *events;
     size_t count, capacity, next;
-    char detail[FWI_WAIT_DETAIL_BYTES];
     bool has_events;
+    fw_kv_event lent; /* other calls on the handle may move `events` */
     fw_kv_event fatal;
 };
 
@@ -267,9 +267,14 @@ static bool keep_event(fw_wait_watch *watch, const fw_kv_event *event)
             return false;
         copy->pair = watch->pairs.items[watch->pairs.count - 1];
     }
-    if (*event->detail)
-        snprintf(watch->detail, sizeof watch->detail, "%s", event->detail);
-    copy->detail = *event->detail ? watch->detail : "";
+    if (*event->detail) { /* kept as a key, each its own */
+        if (fwi_kv_pairs_add(&watch->pairs, event->detail, strlen(event->detail),
+                             (fw_slice){NULL, 0}, 0, 0))
+            return false;
+        copy->detail = watch->pairs.items[watch->pairs.count - 1].key;
+    } else {
+        copy->detail = "";
+    }
     watch->count++;
     return true;
 }
@@ -319,8 +324,10 @@ int fw_wait_watch_tree(fw_wait_kv *kv, const char *prefix, fw_wait_watch **ret_w
 
 static const fw_kv_event *take_event(fw_wait_watch *watch)
 {
-    if (watch->next < watch->count)
-        return &watch->events[watch->next++];
+    if (watch->next < watch->count) {
+        watch->lent = watch->events[watch->next++];
+        return &watch->lent;
+    }
     return watch->fatal.type == FW_KV_FATAL ? &watch->fatal : NULL;
 }
 

@@ -122,7 +122,8 @@ FW_API FW_MUST_CHECK int fw_kv_delete(fw_kv *kv, const char *key, fw_kv_done_fn 
 /* Everything below a prefix, at any depth; not the prefix itself, and "a/b" never matches "a/bc".
  * "" lists all. Nothing there: FW_OK with count 0. The side keys of locks are left out. */
 FW_API FW_MUST_CHECK int fw_kv_list(fw_kv *kv, const char *prefix, fw_kv_done_fn done, void *arg);
-/* Deletes, in one revision, what fw_kv_list would list. Nothing there: FW_OK with count 0. */
+/* Deletes, in one revision, what fw_kv_list would list, and the side keys of locks there (their
+ * holders learn that they have lost them). Nothing there: FW_OK with count 0. */
 FW_API FW_MUST_CHECK int fw_kv_delete_tree(fw_kv *kv, const char *prefix, fw_kv_done_fn done,
                                            void *arg);
 /* Writes only if the pair's revision is still `previous`; 0: only if there is no such key.
@@ -275,8 +276,8 @@ typedef struct fw_kv_lock_options {
     void *arg;
 } fw_kv_lock_options;
 
-/* Asks for the lock. FW_EKEY, FW_EOPTION, FW_ECLOSED, UV_ENOMEM. To be closed in every case, also
- * when it was not acquired or is lost. */
+/* Asks for the lock. FW_EKEY (the key of a lock has at most 440 bytes), FW_EVALUESIZE, FW_EOPTION,
+ * FW_ECLOSED, UV_ENOMEM. To be closed in every case, also when it was not acquired or is lost. */
 FW_API FW_MUST_CHECK int fw_kv_lock_new(fw_kv *kv, const char *key,
                                         const fw_kv_lock_options *options, fw_kv_lock **ret_lock);
 /* The fencing token; 0 until acquired. */
