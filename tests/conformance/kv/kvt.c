@@ -7,34 +7,95 @@
 const kvt_driver *kvt_driver_under_test;
 char kvt_url[1024];
 
+void (*kvt_clean)(void);
+kvt_test kvt_tests[KVT_TESTS_MAX];
+size_t kvt_tests_count;
+static const char *chosen;
+static bool started;
+
 static void setup(void)
 {
     fwt_loop_setup();
     kvt_driver_under_test->fresh_url(kvt_url, sizeof kvt_url);
 }
 
+static void teardown(void)
+{
+    if (kvt_clean)
+        kvt_clean();
+    fwt_loop_teardown();
+}
+
+/* Once for all groups: some servers need seconds to come up. In a fixture, where check allows
+ * assertions. */
+static void start_once(void)
+{
+    if (!started && kvt_driver_under_test->start)
+        kvt_driver_under_test->start();
+    started = true;
+}
+
 TCase *kvt_tcase(Suite *suite, const char *name)
 {
     TCase *tcase = tcase_create(name);
-    if (kvt_driver_under_test->start)
-        tcase_add_unchecked_fixture(tcase, kvt_driver_under_test->start,
-                                    kvt_driver_under_test->stop);
-    tcase_add_checked_fixture(tcase, setup, fwt_loop_teardown);
+    tcase_add_unchecked_fixture(tcase, start_once, NULL);
+    tcase_add_checked_fixture(tcase, setup, teardown);
     tcase_set_timeout(tcase, 90);
     suite_add_tcase(suite, tcase);
     return tcase;
 }
 
-int kvt_main(const kvt_driver *driver)
+kvt_group kvt_group_add(Suite *suite, const char *name)
+{
+    return (kvt_group){kvt_tcase(suite, name), name};
+}
+
+void kvt_add_runs(const kvt_group *group, const char *rules, const TTest *test, int runs)
+{
+    if (kvt_tests_count == KVT_TESTS_MAX) {
+        fprintf(stderr, "more tests than KVT_TESTS_MAX\n");
+        exit(2);
+    }
+    bool is_chosen = !chosen || strstr(group->name, chosen) || strstr(test->name, chosen);
+    for (const char *rule = rules; !is_chosen && *rule; rule += strspn(rule, " ")) {
+        size_t len = strcspn(rule, " ");
+        is_chosen = strlen(chosen) == len && !strncmp(rule, chosen, len);
+        rule += len;
+    }
+    kvt_tests[kvt_tests_count++] = (kvt_test){group->name, test->name, rules, runs, is_chosen};
+    if (is_chosen)
+        tcase_add_loop_test(group->tcase, test, 0, runs);
+}
+
+void kvt_add(const kvt_group *group, const char *rules, const TTest *test)
+{
+    kvt_add_runs(group, rules, test, 1);
+}
+
+Suite *kvt_suite(const kvt_driver *driver, const char *only)
 {
     kvt_driver_under_test = driver;
+    chosen = only;
     Suite *suite = suite_create(driver->name);
     kvt_add_ops(suite);
     kvt_add_watch(suite);
     kvt_add_lease(suite);
+    kvt_add_txn(suite);
+    kvt_add_lock(suite);
+    kvt_add_wait(suite);
     kvt_add_life(suite);
+    kvt_add_compat(suite);
     kvt_add_random(suite);
-    return fwt_main(suite);
+    return suite;
+}
+
+int kvt_main(const kvt_driver *driver)
+{
+    Suite *suite = kvt_suite(driver, getenv("KVT_ONLY"));
+    int code = fwt_main(suite);
+    if (started && driver->stop)
+        driver->stop();
+    return code;
 }
 
 void kvt_on_closed(void *flag)
@@ -95,6 +156,7 @@ void kvt_on_done(const fw_kv_result *result, void *arg)
     answer->status = result->status;
     answer->revision = result->revision;
     answer->count = result->count;
+    answer->succeeded = result->succeeded;
     ck_assert_ptr_nonnull(result->detail);
     if (!result->pairs)
         return;
@@ -120,8 +182,17 @@ void kvt_await(kvt_answer *answer)
 
 static kvt_answer last;
 
+static void drop_last(void)
+{
+    kvt_answer_fini(&last);
+}
+
 static kvt_answer *begin(void)
 {
+    static bool registered;
+    if (!registered)
+        atexit(drop_last);
+    registered = true;
     kvt_answer_fini(&last);
     return &last;
 }
@@ -136,18 +207,9 @@ static const kvt_answer *finish(int err)
     return &last;
 }
 
-static void drop_last(void)
-{
-    kvt_answer_fini(&last);
-}
-
 const kvt_answer *kvt_put_with(fw_kv *kv, const char *key, fw_slice value,
                                const fw_kv_put_options *options)
 {
-    static bool registered;
-    if (!registered)
-        atexit(drop_last);
-    registered = true;
     kvt_answer *answer = begin();
     return finish(fw_kv_put(kv, key, value, options, kvt_on_done, answer));
 }
@@ -197,6 +259,12 @@ const kvt_answer *kvt_atomic_delete(fw_kv *kv, const char *key, int64_t previous
 {
     kvt_answer *answer = begin();
     return finish(fw_kv_atomic_delete(kv, key, previous, kvt_on_done, answer));
+}
+
+const kvt_answer *kvt_txn(fw_kv *kv, const fw_kv_txn *txn)
+{
+    kvt_answer *answer = begin();
+    return finish(fw_kv_do_txn(kv, txn, kvt_on_done, answer));
 }
 
 const kvt_answer *kvt_assert_status_at(const kvt_answer *answer, int wanted, const char *file,
@@ -270,11 +338,13 @@ static void on_events(fw_kv_watch *handle, const fw_kv_event *events, size_t cou
 
 void kvt_watch_key(fw_kv *kv, const char *key, kvt_watch *watch)
 {
+    watch->sees_all = kvt_can(kv, FW_KV_CAN_SEE_EVERY_CHANGE);
     FWT_OK(fw_kv_watch_key(kv, key, on_events, watch, &watch->watch));
 }
 
 void kvt_watch_tree(fw_kv *kv, const char *prefix, kvt_watch *watch)
 {
+    watch->sees_all = kvt_can(kv, FW_KV_CAN_SEE_EVERY_CHANGE);
     FWT_OK(fw_kv_watch_tree(kv, prefix, on_events, watch, &watch->watch));
 }
 
@@ -298,6 +368,53 @@ const kvt_event *kvt_expect_at(kvt_watch *watch, fw_kv_event_type type, const ch
                   key ? key : "*", value ? value : "*", (int)event->type, event->pair.key,
                   event->pair.value, fw_error_name(event->reason));
     return event;
+}
+
+/* True if the watch has been told of the key, by the events before the last one taken. */
+static bool is_known(const kvt_watch *watch, const char *key)
+{
+    for (size_t i = watch->seen - 1; i-- > 0;) {
+        const kvt_event *event = &watch->events[i];
+        if ((event->type == FW_KV_PUT || event->type == FW_KV_DELETE) &&
+            !strcmp(event->pair.key, key))
+            return event->type == FW_KV_PUT;
+    }
+    return false;
+}
+
+/* True if changes[i] may be missing: another of its key follows, or nobody heard of the key that it
+ * deletes. */
+static bool may_be_missing(const kvt_watch *watch, const kvt_change *changes, size_t count,
+                           size_t i)
+{
+    for (size_t k = i + 1; k < count; k++)
+        if (!strcmp(changes[k].key, changes[i].key))
+            return true;
+    return changes[i].type == FW_KV_DELETE && !is_known(watch, changes[i].key);
+}
+
+void kvt_expect_changes_at(kvt_watch *watch, const kvt_change *changes, size_t count,
+                           const char *file, int line)
+{
+    int64_t revision = 0;
+    for (size_t at = 0; at < count; at++) {
+        const kvt_event *event = kvt_next(watch);
+        size_t first = at;
+        for (; at < count; at++) {
+            const kvt_change *change = &changes[at];
+            if (event->type == change->type && !strcmp(event->pair.key, change->key) &&
+                !strcmp(event->pair.value, change->value))
+                break;
+            ck_assert_msg(!watch->sees_all && may_be_missing(watch, changes, count, at),
+                          "%s:%d: wanted change %zu, %s=%s, got event %d %s=%s", file, line, first,
+                          change->key, change->value, (int)event->type, event->pair.key,
+                          event->pair.value);
+        }
+        ck_assert_msg(at < count, "%s:%d: none of the changes: event %d %s=%s", file, line,
+                      (int)event->type, event->pair.key, event->pair.value);
+        ck_assert_int_ge(event->pair.revision, revision);
+        revision = event->pair.revision;
+    }
 }
 
 void kvt_watch_fini(kvt_watch *watch)
@@ -360,6 +477,68 @@ void kvt_lease_close(kvt_lease *lease)
 {
     fw_kv_lease_close(lease->lease, kvt_on_closed, &lease->closed);
     fwt_run_until(&lease->closed, KVT_WAIT_MS);
+}
+
+/* ---- locks ---- */
+
+static void on_acquired(fw_kv_lock *handle, int status, const char *detail, void *arg)
+{
+    kvt_lock *lock = arg;
+    ck_assert_ptr_eq(lock->lock, handle); /* also: not before the call returned */
+    ck_assert_ptr_nonnull(detail);
+    ck_assert_uint_eq(++lock->answers, 1);
+    ck_assert(!lock->closed);
+    lock->answered = true;
+    lock->status = status;
+    if (lock->hook)
+        lock->hook(lock, lock->hook_arg);
+}
+
+static void on_lock_lost(fw_kv_lock *handle, int reason, const char *detail, void *arg)
+{
+    kvt_lock *lock = arg;
+    ck_assert_ptr_eq(lock->lock, handle);
+    ck_assert_ptr_nonnull(detail);
+    ck_assert(lock->answered && !lock->status && !lock->closed);
+    ck_assert_uint_eq(++lock->losses, 1);
+    lock->lost = true;
+    lock->reason = reason;
+}
+
+void kvt_lock_ask(fw_kv *kv, const char *key, const fw_kv_lock_options *options, kvt_lock *lock)
+{
+    fw_kv_lock_options copy = {.ttl_ms = 0};
+    if (options)
+        copy = *options;
+    copy.on_acquired = on_acquired;
+    copy.on_lost = on_lock_lost;
+    copy.arg = lock;
+    FWT_OK(fw_kv_lock_new(kv, key, &copy, &lock->lock));
+    ck_assert(!lock->answered);
+    ck_assert_int_eq(fw_kv_lock_token(lock->lock), 0);
+}
+
+int kvt_lock_await(kvt_lock *lock)
+{
+    fwt_run_until(&lock->answered, KVT_WAIT_MS);
+    return lock->status;
+}
+
+void kvt_lock_take(fw_kv *kv, const char *key, const char *value, kvt_lock *lock)
+{
+    fw_kv_lock_options options = {.value = kvt_text(value)};
+    kvt_lock_ask(kv, key, &options, lock);
+    int status = kvt_lock_await(lock);
+    ck_assert_msg(!status, "lock: %s", fw_error_name(status));
+    ck_assert_int_gt(fw_kv_lock_token(lock->lock), 0);
+}
+
+void kvt_lock_close(kvt_lock *lock)
+{
+    fw_kv_lock_close(lock->lock, kvt_on_closed, &lock->closed);
+    ck_assert(!lock->closed);
+    fwt_run_until(&lock->closed, KVT_WAIT_MS);
+    ck_assert_uint_eq(lock->answers, 1);
 }
 
 /* ---- the writer ---- */

@@ -21,23 +21,64 @@ typedef struct kvt_driver {
     const char *name;
     /* Writes the URL of a store that nobody has used. */
     void (*fresh_url)(char *url, size_t size);
-    /* Around each group of tests, in the parent process; may be NULL. */
+    /* Around all tests, in the parent process; may be NULL. stop must not assert anything. */
     void (*start)(void);
     void (*stop)(void);
 } kvt_driver;
 
 extern const kvt_driver *kvt_driver_under_test;
+/* Called after each test that passed, in its process, on its loop, when its stores are closed;
+ * NULL: nothing. */
+extern void (*kvt_clean)(void);
 /* Of driver_NAME.c. */
 extern const kvt_driver kvt_this_driver;
 /* Runs the suite. */
 int kvt_main(const kvt_driver *driver);
+/* The suite of a driver, with the tests whose group, name or rules contain `only` (NULL: all). */
+Suite *kvt_suite(const kvt_driver *driver, const char *only);
+
+/* What a store promises, as in kvstore/README.md. */
+typedef struct kvt_rule {
+    const char *name; /* "C1" */
+    const char *promise;
+} kvt_rule;
+extern const kvt_rule kvt_rules[];
+extern const size_t kvt_rules_count;
+/* NULL: there is no such rule. */
+const kvt_rule *kvt_rule_find(const char *name, size_t len);
+
+/* Every test that kvt_suite has seen, chosen or not, in their order. */
+#define KVT_TESTS_MAX 256
+typedef struct kvt_test {
+    const char *group, *name;
+    const char *rules; /* "C1 C9" */
+    int runs;
+    bool chosen;
+} kvt_test;
+extern kvt_test kvt_tests[KVT_TESTS_MAX];
+extern size_t kvt_tests_count;
+
+/* A group of tests in the making. */
+typedef struct kvt_group {
+    TCase *tcase;
+    const char *name;
+} kvt_group;
+kvt_group kvt_group_add(Suite *suite, const char *name);
+void kvt_add(const kvt_group *group, const char *rules, const TTest *test);
+/* The same test so many times. */
+void kvt_add_runs(const kvt_group *group, const char *rules, const TTest *test, int runs);
+
+TCase *kvt_tcase(Suite *suite, const char *name);
 
 void kvt_add_ops(Suite *suite);
 void kvt_add_watch(Suite *suite);
 void kvt_add_lease(Suite *suite);
+void kvt_add_txn(Suite *suite);
+void kvt_add_lock(Suite *suite);
+void kvt_add_wait(Suite *suite);
 void kvt_add_life(Suite *suite);
+void kvt_add_compat(Suite *suite);
 void kvt_add_random(Suite *suite);
-TCase *kvt_tcase(Suite *suite, const char *name);
 
 /* URL of the running test's store. */
 extern char kvt_url[1024];
@@ -61,6 +102,7 @@ typedef struct kvt_answer {
     int status;
     int64_t revision;
     size_t count;
+    bool succeeded;
     kvt_pair *pairs;
     size_t pair_count;
 } kvt_answer;
@@ -88,6 +130,16 @@ const kvt_answer *kvt_delete_tree(fw_kv *kv, const char *prefix);
 const kvt_answer *kvt_atomic_put(fw_kv *kv, const char *key, const char *value, int64_t previous);
 const kvt_answer *kvt_atomic_delete(fw_kv *kv, const char *key, int64_t previous);
 
+const kvt_answer *kvt_txn(fw_kv *kv, const fw_kv_txn *txn);
+/* fw_kv_do_txn of branches that are arrays. */
+#define KVT_COUNT(array) (sizeof(array) / sizeof *(array))
+
+/* True if the store can do it. */
+static inline bool kvt_can(const fw_kv *kv, fw_kv_capability capability)
+{
+    return fw_kv_capabilities(kv) & capability;
+}
+
 #define kvt_assert_status(answer, wanted)                                                          \
     kvt_assert_status_at((answer), (wanted), __FILE__, __LINE__)
 const kvt_answer *kvt_assert_status_at(const kvt_answer *answer, int wanted, const char *file,
@@ -114,6 +166,7 @@ typedef struct kvt_watch {
     kvt_event *events;
     size_t count, capacity, seen, batches;
     bool closed;
+    bool sees_all; /* FW_KV_CAN_SEE_EVERY_CHANGE */
     /* Called with every batch after it was recorded; may be NULL. */
     void (*hook)(struct kvt_watch *watch, void *arg);
     void *hook_arg;
@@ -128,6 +181,18 @@ const kvt_event *kvt_next(kvt_watch *watch);
 /* The next event is this one. key, value NULL: whatever they are. */
 const kvt_event *kvt_expect_at(kvt_watch *watch, fw_kv_event_type type, const char *key,
                                const char *value, const char *file, int line);
+/* The next events are these changes. Where the store may merge changes, one may be missing that is
+ * followed by another of the same key; none comes twice or out of order. The last one must come, so
+ * it must be of another state than the watch knew. `type` is FW_KV_PUT or FW_KV_DELETE. */
+typedef struct kvt_change {
+    fw_kv_event_type type;
+    const char *key, *value;
+} kvt_change;
+#define kvt_expect_changes(watch, ...)                                                             \
+    kvt_expect_changes_at((watch), (const kvt_change[]){__VA_ARGS__},                              \
+                          KVT_COUNT(((const kvt_change[]){__VA_ARGS__})), __FILE__, __LINE__)
+void kvt_expect_changes_at(kvt_watch *watch, const kvt_change *changes, size_t count,
+                           const char *file, int line);
 /* Closes, waits for on_closed, and frees what was recorded. */
 void kvt_watch_close(kvt_watch *watch);
 void kvt_watch_fini(kvt_watch *watch);
@@ -144,6 +209,26 @@ typedef struct kvt_lease {
 void kvt_lease_ask(fw_kv *kv, uint32_t ttl_ms, kvt_lease *lease);
 void kvt_lease_grant(fw_kv *kv, uint32_t ttl_ms, kvt_lease *lease);
 void kvt_lease_close(kvt_lease *lease);
+
+/* ---- locks ---- */
+
+typedef struct kvt_lock {
+    fw_kv_lock *lock;
+    bool answered, lost, closed;
+    size_t answers, losses;
+    int status, reason;
+    /* Called with the answer; may be NULL. */
+    void (*hook)(struct kvt_lock *lock, void *arg);
+    void *hook_arg;
+} kvt_lock;
+
+/* options (may be NULL) without callbacks. */
+void kvt_lock_ask(fw_kv *kv, const char *key, const fw_kv_lock_options *options, kvt_lock *lock);
+/* Waits for the answer. */
+int kvt_lock_await(kvt_lock *lock);
+/* Asks, waits, and must get it. */
+void kvt_lock_take(fw_kv *kv, const char *key, const char *value, kvt_lock *lock);
+void kvt_lock_close(kvt_lock *lock);
 
 /* fw_kv_closed_fn with a bool. */
 void kvt_on_closed(void *flag);

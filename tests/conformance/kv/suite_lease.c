@@ -223,16 +223,16 @@ END_TEST
 
 void kvt_add_lease(Suite *suite)
 {
-    TCase *tcase = kvt_tcase(suite, "lease");
-    tcase_add_test(tcase, a_pair_with_a_time_to_live_goes_by_itself);
-    tcase_add_test(tcase, pairs_with_a_time_to_live_survive_their_writer_and_then_go);
-    tcase_add_test(tcase, a_put_without_time_to_live_makes_the_pair_stay);
-    tcase_add_test(tcase, a_lease_keeps_its_pairs_and_takes_them_along);
-    tcase_add_test(tcase, closing_a_lease_deletes_before_on_closed);
-    tcase_add_test(tcase, a_pair_may_change_its_lease);
-    tcase_add_test(tcase, atomic_put_takes_a_lease);
-    tcase_add_test(tcase, a_put_needs_a_lease_that_is_granted);
-    tcase_add_test(tcase, lease_options_are_checked);
-    tcase_add_test(tcase, a_lease_may_be_closed_while_it_is_asked_for);
-    tcase_add_test(tcase, many_leases_live_side_by_side);
+    kvt_group group = kvt_group_add(suite, "lease");
+    kvt_add(&group, "C23", a_pair_with_a_time_to_live_goes_by_itself);
+    kvt_add(&group, "C23", pairs_with_a_time_to_live_survive_their_writer_and_then_go);
+    kvt_add(&group, "C22", a_put_without_time_to_live_makes_the_pair_stay);
+    kvt_add(&group, "C15 C21", a_lease_keeps_its_pairs_and_takes_them_along);
+    kvt_add(&group, "C21", closing_a_lease_deletes_before_on_closed);
+    kvt_add(&group, "C22", a_pair_may_change_its_lease);
+    kvt_add(&group, "C22", atomic_put_takes_a_lease);
+    kvt_add(&group, "C24", a_put_needs_a_lease_that_is_granted);
+    kvt_add(&group, "C24", lease_options_are_checked);
+    kvt_add(&group, "C24", a_lease_may_be_closed_while_it_is_asked_for);
+    kvt_add(&group, "C21", many_leases_live_side_by_side);
 }

@@ -171,14 +171,14 @@ END_TEST
 
 void kvt_add_life(Suite *suite)
 {
-    TCase *tcase = kvt_tcase(suite, "life");
-    tcase_add_test(tcase, a_store_knows_what_it_is);
-    tcase_add_test(tcase, bad_urls_are_refused);
-    tcase_add_test(tcase, an_unused_store_closes);
-    tcase_add_test(tcase, nothing_is_taken_after_close);
-    tcase_add_test(tcase, close_ends_what_is_pending);
-    tcase_add_test(tcase, close_ends_watches_and_leases);
-    tcase_add_test(tcase, a_store_may_be_closed_in_a_callback);
-    tcase_add_test(tcase, a_store_may_be_closed_in_a_watch);
-    tcase_add_test(tcase, a_store_that_persists_is_found_again);
+    kvt_group group = kvt_group_add(suite, "life");
+    kvt_add(&group, "C27", a_store_knows_what_it_is);
+    kvt_add(&group, "C27", bad_urls_are_refused);
+    kvt_add(&group, "C26", an_unused_store_closes);
+    kvt_add(&group, "C26", nothing_is_taken_after_close);
+    kvt_add(&group, "C26", close_ends_what_is_pending);
+    kvt_add(&group, "C26", close_ends_watches_and_leases);
+    kvt_add(&group, "C26", a_store_may_be_closed_in_a_callback);
+    kvt_add(&group, "C26", a_store_may_be_closed_in_a_watch);
+    kvt_add(&group, "C6", a_store_that_persists_is_found_again);
 }

@@ -441,26 +441,26 @@ END_TEST
 
 void kvt_add_ops(Suite *suite)
 {
-    TCase *tcase = kvt_tcase(suite, "operations");
-    tcase_add_test(tcase, put_get_exists_delete);
-    tcase_add_test(tcase, a_missing_key_is_not_found);
-    tcase_add_test(tcase, keys_are_normalised);
-    tcase_add_test(tcase, bad_keys_are_refused);
-    tcase_add_test(tcase, the_longest_key_works);
-    tcase_add_test(tcase, a_value_over_the_limit_is_refused);
-    tcase_add_test(tcase, values_are_bytes);
-    tcase_add_test(tcase, a_value_of_a_mebibyte_works);
-    tcase_add_test(tcase, arguments_are_copied);
-    tcase_add_test(tcase, revisions_grow);
-    tcase_add_test(tcase, a_list_is_sorted_and_ends_at_a_path_boundary);
-    tcase_add_test(tcase, an_empty_directory_is_empty);
-    tcase_add_test(tcase, a_tree_of_many_levels_lists_whole);
-    tcase_add_test(tcase, delete_tree_is_one_revision);
-    tcase_add_test(tcase, delete_tree_of_hundreds);
-    tcase_add_test(tcase, atomic_put_compares);
-    tcase_add_test(tcase, atomic_delete_compares);
-    tcase_add_test(tcase, one_of_many_atomic_puts_wins);
-    tcase_add_test(tcase, many_operations_at_once_are_answered_once);
-    tcase_add_test(tcase, a_list_of_many_megabytes_works);
-    tcase_add_test(tcase, two_handles_see_one_store);
+    kvt_group group = kvt_group_add(suite, "operations");
+    kvt_add(&group, "C5", put_get_exists_delete);
+    kvt_add(&group, "C5", a_missing_key_is_not_found);
+    kvt_add(&group, "C1", keys_are_normalised);
+    kvt_add(&group, "C2", bad_keys_are_refused);
+    kvt_add(&group, "C2", the_longest_key_works);
+    kvt_add(&group, "C3", a_value_over_the_limit_is_refused);
+    kvt_add(&group, "C3", values_are_bytes);
+    kvt_add(&group, "C3", a_value_of_a_mebibyte_works);
+    kvt_add(&group, "C4", arguments_are_copied);
+    kvt_add(&group, "C6", revisions_grow);
+    kvt_add(&group, "C7", a_list_is_sorted_and_ends_at_a_path_boundary);
+    kvt_add(&group, "C7", an_empty_directory_is_empty);
+    kvt_add(&group, "C7", a_tree_of_many_levels_lists_whole);
+    kvt_add(&group, "C8", delete_tree_is_one_revision);
+    kvt_add(&group, "C8", delete_tree_of_hundreds);
+    kvt_add(&group, "C9", atomic_put_compares);
+    kvt_add(&group, "C9", atomic_delete_compares);
+    kvt_add(&group, "C9", one_of_many_atomic_puts_wins);
+    kvt_add(&group, "C11", many_operations_at_once_are_answered_once);
+    kvt_add(&group, "C7", a_list_of_many_megabytes_works);
+    kvt_add(&group, "C10", two_handles_see_one_store);
 }
