@@ -59,7 +59,7 @@ struct chaos_stage {
     const chaos_driver *driver;
     const chaos_scenario *scenario;
     const char *self; /* this program */
-    uint64_t seed, random;
+    uint64_t seed, random, start_ns;
     void *server; /* the driver's */
     fwt_proxy *proxy;
     fw_kv *kv; /* the director's own, past the proxy */
@@ -67,7 +67,7 @@ struct chaos_stage {
     chaos_client clients[CHAOS_MAX_CLIENTS];
     size_t count;
     int ends; /* the director's last words so far */
-    uint64_t wiped_from_ns, wiped_to_ns;
+    uint64_t wiped_ns;
 };
 
 /* ---- for scenarios ---- */

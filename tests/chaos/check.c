@@ -53,9 +53,9 @@ bool check_has_key(const struct op *op, const char *key)
 
 enum epoch check_epoch(const struct check *check, uint64_t from_ns, uint64_t to_ns)
 {
-    if (!check->in->wiped_to_ns || from_ns > check->in->wiped_to_ns)
+    if (from_ns > check->in->wiped_ns)
         return AFTER_WIPE;
-    return to_ns && to_ns < check->in->wiped_from_ns ? BEFORE_WIPE : ACROSS_WIPE;
+    return to_ns && to_ns < check->in->wiped_ns ? BEFORE_WIPE : ACROSS_WIPE;
 }
 
 /* ---- reading the records ---- */

@@ -63,12 +63,12 @@ static void collect(struct holdings *holdings, const chaos_client_history *histo
 static void check_two(struct check *check, const struct holding *a, const struct holding *b)
 {
     const chaos_client_history *clients = check->in->clients;
-    if (a->token == b->token)
-        check_breach(check, "token", "clients %zu and %zu both have %" PRId64, a->client, b->client,
-                     a->token);
     bool wiped = check_epoch(check, a->acquired_ns, a->acquired_ns) !=
                  check_epoch(check, b->asked_ns, b->acquired_ns);
-    if (a->acquired_ns < b->asked_ns && a->token >= b->token && !wiped)
+    if (a->token == b->token && !wiped)
+        check_breach(check, "token", "clients %zu and %zu both have %" PRId64, a->client, b->client,
+                     a->token);
+    if (a->acquired_ns < b->asked_ns && a->token > b->token && !wiped)
         check_breach(check, "token", "client %zu got %" PRId64 " after client %zu had got %" PRId64,
                      b->client, b->token, a->client, a->token);
     if (a->client == b->client || b->acquired_ns < a->acquired_ns)

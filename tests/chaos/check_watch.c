@@ -65,7 +65,7 @@ static void take_position(struct watch *watch, const chaos_record *event)
         breach(watch, "sequence", "%s has revision %" PRId64, event->key, event->revision);
     if (watch->in_list) {
         /* The difference to what was delivered before lies behind it. */
-        if (event->revision <= watch->position && !watch->check->in->wiped_to_ns)
+        if (event->revision <= watch->position && !watch->check->in->wiped_ns)
             breach(watch, "sequence", "a RESYNC brought %s of %" PRId64 " after %" PRId64,
                    event->key, event->revision, watch->position);
         return;
@@ -149,7 +149,7 @@ static void take_delete(struct watch *watch, const chaos_record *event)
     if (!check_is_data(event->key) || was_leased(watch->check, event->key))
         return;
     struct op *op = find_delete(watch, event);
-    bool wiped = watch->in_list && watch->check->in->wiped_to_ns;
+    bool wiped = watch->in_list && watch->check->in->wiped_ns;
     if (!op && !wiped)
         breach(watch, "unwritten", "%s was deleted at %" PRId64 " by nobody", event->key,
                event->revision);
@@ -283,7 +283,7 @@ static void check_state(struct watch *watch)
             breach(watch, "state", "%s is %" PRIx64 " of %" PRId64 ", the store does not have it",
                    belief->key, belief->op, belief->revision);
     }
-    if (in->wiped_to_ns && watch->segment_count &&
+    if (in->wiped_ns && watch->segment_count &&
         watch->segments[watch->segment_count - 1].epoch != AFTER_WIPE)
         breach(watch, "wipe", "no RESYNC came after the store was emptied; it stands at %" PRId64,
                watch->position);

@@ -57,7 +57,7 @@ struct client {
     uint64_t hold_until_ms;
 
     fw_kv_lease *lease;
-    int64_t lease_id;
+    int64_t lease_id, written_under;
     bool lease_granted, lease_closing, lease_written;
     struct flight leased;
     uv_timer_t lease_timer;
@@ -368,6 +368,7 @@ static void on_lease_closed(void *arg)
 {
     struct client *client = arg;
     client->lease = NULL;
+    client->lease_id = 0;
     client->lease_granted = client->lease_closing = false;
     if (!client->closing)
         uv_timer_start(&client->lease_timer, on_lease_timer, 50 + roll(client, 100), 0);
@@ -383,9 +384,10 @@ static void close_lease(struct client *client)
 static void after_leased(struct flight *flight, const fw_kv_result *result)
 {
     struct client *client = flight->client;
-    if (client->closing || !client->lease || client->lease_closing)
+    if (client->closing || client->lease_closing)
         return;
-    client->lease_written = !result->status;
+    /* The lease may be another than the one it was asked for, or none: the timer sees to it. */
+    client->lease_written = !result->status && client->lease_id == client->written_under;
     uv_timer_start(&client->lease_timer, on_lease_timer,
                    client->lease_written ? 200 + roll(client, 400) : 50, 0);
 }
@@ -436,6 +438,7 @@ static void on_lease_timer(uv_timer_t *timer)
     snprintf(key, sizeof key, "lease/%zu", client->options->index);
     fw_slice value = begin(&client->leased, CHAOS_LEASED, key, 0, client->lease_id);
     fw_kv_put_options options = {.lease = client->lease};
+    client->written_under = client->lease_id;
     begun(&client->leased, fw_kv_put(client->kv, key, value, &options, on_done, &client->leased));
 }
 
@@ -452,12 +455,20 @@ static void on_kv_closed(void *arg)
     atomic_store(&client->sheet->finished, true);
 }
 
-static bool is_drained(const struct client *client)
+/* 0: at rest. */
+static unsigned busy_parts(const struct client *client)
 {
-    bool busy = client->lock || client->guarded.busy || client->leased.busy;
-    for (size_t i = 0; i < SLOTS; i++)
-        busy |= client->slots[i].busy;
-    return !busy && client->lease_written;
+    unsigned busy = 0;
+    for (unsigned i = 0; i < SLOTS; i++)
+        busy |= client->slots[i].busy ? 1u << i : 0;
+    busy |= client->lock ? 0x10 : 0;
+    busy |= client->lock_closing ? 0x20 : 0;
+    busy |= client->guarded.busy ? 0x40 : 0;
+    busy |= client->leased.busy ? 0x100 : 0;
+    busy |= !client->lease ? 0x200 : 0;
+    busy |= client->lease_closing ? 0x400 : 0;
+    busy |= !client->lease_written ? 0x800 : 0;
+    return busy;
 }
 
 static void on_look(uv_timer_t *timer)
@@ -468,7 +479,9 @@ static void on_look(uv_timer_t *timer)
         return;
     if (client->lock && !client->guarded.busy && !client->lock_closing)
         close_lock(client);
-    atomic_store(&client->sheet->drained, is_drained(client));
+    unsigned busy = busy_parts(client);
+    atomic_store(&client->sheet->busy, busy);
+    atomic_store(&client->sheet->drained, !busy);
     if (phase == CHAOS_FINISH) {
         client->closing = true;
         fw_kv_close(client->kv, on_kv_closed, client);

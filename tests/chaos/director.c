@@ -32,6 +32,47 @@ void chaos_run_some(chaos_stage *chaos, unsigned least_ms, unsigned most_ms)
     fwt_run_for(least_ms + (unsigned)chaos_roll(chaos, most_ms - least_ms + 1));
 }
 
+/* ---- a look at the records ---- */
+
+static const char *name_of(const chaos_record *record)
+{
+    static const char *const events[] = {"PUT",   "DELETE", "END",  "RESYNC",
+                                         "STALE", "LIVE",   "FATAL"};
+    static const char *const kinds[] = {"?",      "get",  "put",     "cas",
+                                        "delete", "pair", "guarded", "leased"};
+    static const char *const whats[] = {"?",          "invoke",        "return",
+                                        "event",      "lock asked",    "lock acquired",
+                                        "lock lost",  "lock released", "lease granted",
+                                        "lease lost", "lease released"};
+    if (record->what == CHAOS_EVENT)
+        return events[record->event];
+    return record->what == CHAOS_INVOKE ? kinds[record->kind] : whats[record->what];
+}
+
+/* For a look at what happened: all records of each client. */
+static void dump(const chaos_stage *chaos)
+{
+    const char *dir = getenv("CHAOS_DUMP");
+    char path[400];
+    if (!dir)
+        return;
+    snprintf(path, sizeof path, "%s/%s-%s.txt", dir, chaos->driver->name, chaos->scenario->name);
+    FILE *out = fopen(path, "w");
+    for (size_t i = 0; out && i < chaos->count; i++)
+        for (size_t k = 0; k < atomic_load(&chaos->clients[i].sheet->count); k++) {
+            const chaos_record *record = &chaos->clients[i].sheet->records[k];
+            fprintf(out,
+                    "%10.3f %2zu %-14s %-12s op %" PRIx64 " rev %" PRId64 " prev %" PRId64
+                    " token %" PRIx64 " batch %u %s%s\n",
+                    (double)(int64_t)(record->time_ns - chaos->start_ns) / 1e6, i, name_of(record),
+                    record->key, record->op, record->revision, record->previous, record->token,
+                    record->batch, record->status ? fw_error_name(record->status) : "",
+                    record->succeeded ? " succeeded" : "");
+        }
+    if (out)
+        fclose(out);
+}
+
 /* ---- waiting ---- */
 
 static uint64_t now_ms(void)
@@ -60,8 +101,11 @@ static void await_clients(chaos_stage *chaos,
     for (size_t i = 0; i < chaos->count; i++) {
         chaos_client *client = &chaos->clients[i];
         while (!client->killed_ns && !is_so(client, wanted ? wanted[i] : 0)) {
-            if (now_ms() >= deadline)
-                ck_abort_msg("client %zu %s within %d ms", i, what, CHAOS_WAIT_MS);
+            if (now_ms() >= deadline) {
+                dump(chaos);
+                ck_abort_msg("client %zu %s within %d ms (busy: %x, see client.c)", i, what,
+                             CHAOS_WAIT_MS, atomic_load(&client->sheet->busy));
+            }
             if (client->proc)
                 (void)fwt_proc_printed(client->proc, "");
             fwt_run_for(5);
@@ -323,45 +367,6 @@ static struct answer come_to_rest(chaos_stage *chaos, uint64_t *ret_ns)
 
 /* ---- the report ---- */
 
-static const char *name_of(const chaos_record *record)
-{
-    static const char *const events[] = {"PUT",   "DELETE", "END",  "RESYNC",
-                                         "STALE", "LIVE",   "FATAL"};
-    static const char *const kinds[] = {"?",      "get",  "put",     "cas",
-                                        "delete", "pair", "guarded", "leased"};
-    static const char *const whats[] = {"?",          "invoke",        "return",
-                                        "event",      "lock asked",    "lock acquired",
-                                        "lock lost",  "lock released", "lease granted",
-                                        "lease lost", "lease released"};
-    if (record->what == CHAOS_EVENT)
-        return events[record->event];
-    return record->what == CHAOS_INVOKE ? kinds[record->kind] : whats[record->what];
-}
-
-/* For a look at what happened: all records of each client. */
-static void dump(const chaos_stage *chaos, uint64_t start_ns)
-{
-    const char *dir = getenv("CHAOS_DUMP");
-    char path[400];
-    if (!dir)
-        return;
-    snprintf(path, sizeof path, "%s/%s-%s.txt", dir, chaos->driver->name, chaos->scenario->name);
-    FILE *out = fopen(path, "w");
-    for (size_t i = 0; out && i < chaos->count; i++)
-        for (size_t k = 0; k < atomic_load(&chaos->clients[i].sheet->count); k++) {
-            const chaos_record *record = &chaos->clients[i].sheet->records[k];
-            fprintf(out,
-                    "%10.3f %2zu %-14s %-12s op %" PRIx64 " rev %" PRId64 " prev %" PRId64
-                    " token %" PRIx64 " batch %u %s%s\n",
-                    (double)(int64_t)(record->time_ns - start_ns) / 1e6, i, name_of(record),
-                    record->key, record->op, record->revision, record->previous, record->token,
-                    record->batch, record->status ? fw_error_name(record->status) : "",
-                    record->succeeded ? " succeeded" : "");
-        }
-    if (out)
-        fclose(out);
-}
-
 static void print_sums(const chaos_stage *chaos)
 {
     size_t writes = 0, unknown = 0, refused = 0, events = 0, resyncs = 0, stales = 0, locks = 0,
@@ -385,7 +390,7 @@ static void print_sums(const chaos_stage *chaos)
 }
 
 static void check_all(chaos_stage *chaos, const struct answer *rest, uint64_t rest_ns,
-                      bool sees_all, uint64_t start_ns)
+                      bool sees_all)
 {
     chaos_client_history histories[CHAOS_MAX_CLIENTS];
     for (size_t i = 0; i < chaos->count; i++)
@@ -399,11 +404,10 @@ static void check_all(chaos_stage *chaos, const struct answer *rest, uint64_t re
                            .final_count = rest->count,
                            .final_ns = rest_ns,
                            .sees_every_change = sees_all,
-                           .wiped_from_ns = chaos->wiped_from_ns,
-                           .wiped_to_ns = chaos->wiped_to_ns,
+                           .wiped_ns = chaos->wiped_ns,
                            .answer_ms = ANSWER_MS};
     print_sums(chaos);
-    dump(chaos, start_ns);
+    dump(chaos);
     size_t breaches = chaos_check(&all, stdout);
     ck_assert_msg(!breaches, "%zu breaches of the rules", breaches);
 }
@@ -427,8 +431,9 @@ static void open_own(chaos_stage *chaos)
 void chaos_direct(chaos_stage *chaos)
 {
     const chaos_driver *driver = chaos->driver;
-    uint64_t start_ns = uv_hrtime(), rest_ns;
+    uint64_t rest_ns;
     bool closed = false;
+    chaos->start_ns = uv_hrtime();
     (chaos->scenario->start ? chaos->scenario->start : driver->start)(chaos);
     if (driver->port)
         chaos->proxy = fwt_proxy_start(driver->port(chaos));
@@ -443,7 +448,7 @@ void chaos_direct(chaos_stage *chaos)
     bool sees_all = fw_kv_capabilities(chaos->kv) & FW_KV_CAN_SEE_EVERY_CHANGE;
     fw_kv_close(chaos->kv, set_flag, &closed);
     fwt_run_until(&closed, CHAOS_WAIT_MS);
-    check_all(chaos, &rest, rest_ns, sees_all, start_ns);
+    check_all(chaos, &rest, rest_ns, sees_all);
     for (size_t i = 0; i < chaos->count; i++)
         chaos_sheet_close(chaos->clients[i].sheet);
     free(rest.pairs);

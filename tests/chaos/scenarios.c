@@ -120,11 +120,11 @@ void chaos_store_wiped(chaos_stage *chaos)
      * must have come far enough that it does not overtake. */
     for (int i = 0; i < 1500; i++)
         chaos_put_end(chaos, 0);
-    chaos->wiped_from_ns = uv_hrtime();
     chaos->driver->kill(chaos);
+    chaos_run_for(chaos, 300); /* what it had answered is heard */
     chaos->driver->wipe(chaos);
+    chaos->wiped_ns = uv_hrtime();
     chaos->driver->restart(chaos);
-    chaos->wiped_to_ns = uv_hrtime();
     chaos_recover(chaos);
     chaos_run_some(chaos, 200, 500);
 }

@@ -23,6 +23,7 @@ typedef struct chaos_sheet {
     atomic_bool ready;    /* the watch has had its first list, something was written */
     atomic_bool drained;  /* and stays so */
     atomic_bool holding;  /* the lock */
+    atomic_uint busy;     /* what is not at rest, in CHAOS_DRAIN: see client.c */
     atomic_bool finished; /* the store is closed */
     atomic_int saw_end;   /* the director's last word that the watch has seen */
     atomic_uint acked;    /* writes */
