@@ -81,10 +81,42 @@ typedef struct fwt_etcd {
     fwt_proc *proc;
     int port, peer_port;
     char data_dir[256];
+    int health_port;     /* without TLS; 0: port */
+    char tls[3][256];    /* files: certificate, key, who must have signed the clients' ("": none) */
+    const char *cluster; /* all members, as etcd wants it; NULL: it is alone */
+    char name[16];
+    /* Of etcd, besides, from the next restart on: NULL-terminated, or NULL. */
+    const char *const *options;
 } fwt_etcd;
 void fwt_etcd_start(fwt_etcd *etcd);
+/* It speaks TLS with its clients; client_ca (may be NULL) must have signed their certificates. */
+void fwt_etcd_start_tls(fwt_etcd *etcd, const char *cert, const char *key, const char *client_ca);
 void fwt_etcd_restart(fwt_etcd *etcd); /* on the same data, after fwt_etcd_kill */
 void fwt_etcd_kill(fwt_etcd *etcd);    /* SIGKILL */
+/* Makes the user root and switches users on (a server without TLS). */
+void fwt_etcd_enable_users(const fwt_etcd *etcd, const char *password);
+/* Runs etcdctl; returns its output, to be freed. Its failure fails the test. */
+char *fwt_etcdctl(int port, const char *const *args);
+
+/* Three members of one cluster. Each may be killed, restarted, or sent signals by itself. */
+#define FWT_ETCD_MEMBERS 3
+typedef struct fwt_etcd_cluster {
+    fwt_etcd members[FWT_ETCD_MEMBERS];
+    char initial[400];
+} fwt_etcd_cluster;
+void fwt_etcd_cluster_start(fwt_etcd_cluster *cluster);
+void fwt_etcd_cluster_end(fwt_etcd_cluster *cluster);
+/* Which member leads; waits until one does. */
+size_t fwt_etcd_cluster_leader(fwt_etcd_cluster *cluster);
+/* Writes etcd://host:port,.../PATH for all members. */
+void fwt_etcd_cluster_url(const fwt_etcd_cluster *cluster, const char *path, char *ret_url,
+                          size_t size);
+
+/* Makes DIR/NAME.pem and DIR/NAME.key: signed by the authority of that name in DIR, for names as in
+ * openssl's subjectAltName ("IP:127.0.0.1,DNS:localhost"), or an authority itself if authority is
+ * NULL. With 0 days it is over a second later. */
+void fwt_certificate(const char *dir, const char *name, const char *authority, const char *names,
+                     int days);
 
 /* ---- faults ---- */
 /* A relay on a free loopback port in front of a target port, with a thread of its own. Each call
@@ -115,6 +147,17 @@ void fwt_proxy_delay(fwt_proxy *proxy, unsigned ms);
 void fwt_proxy_target(fwt_proxy *proxy, int port);
 size_t fwt_proxy_connections(fwt_proxy *proxy);
 void fwt_proxy_end(fwt_proxy *proxy);
+
+/* A real Redis on a free port, with an append-only file. Fails the test program if there is none. */
+typedef struct fwt_redis {
+    fwt_proc *proc;
+    int port;
+    const char *const *options; /* of redis-server, besides: NULL-terminated, or NULL */
+    char data_dir[256];
+} fwt_redis;
+void fwt_redis_start(fwt_redis *redis, const char *const *options);
+void fwt_redis_restart(fwt_redis *redis); /* on the same data, after fwt_redis_kill */
+void fwt_redis_kill(fwt_redis *redis);    /* SIGKILL */
 
 /* ---- bytes ---- */
 /* Decodes hex into memory to be freed. */
