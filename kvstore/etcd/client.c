@@ -1,23 +1,19 @@
 /*
- * etcd://host:port[,host:port...]/prefix: the client object, its life, its endpoints. The whole
- * driver, from below:
+ * etcd://host:port[,host:port...]/prefix: the client object and its life. The whole driver, from
+ * below:
  *
- *     queue.c     a gRPC completion queue, the thread that polls it, the hand-over to the loop
+ *     queue.c     a gRPC completion queue, who polls it, the hand-over to the loop
  *     call.c      one gRPC call: unary, or a stream of replies
- *     request.c   a unary call with failover and a deadline
+ *     endpoint.c  the members of the cluster, each with a channel;  tls.c  certificates
+ *     request.c   a unary call with failover and a deadline;  auth.c  the token it carries
  *     list.c      a range of any size, in pages of one revision
- *     ops.c  watch.c  lease.c      the contract
- *     keyspace.c  wire.c           keys, and replies with many pairs
+ *     ops.c  txn.c  watch.c  lease.c      the contract
+ *     keyspace.c  wire.c                  keys, and replies with many pairs
  *
  * Threads. Everything runs on the loop's thread but one function: the poller (queue.c), which takes
- * completed batches from gRPC and puts them on a list. gRPC's own threads never call us, except to
- * log.
- *
- * Endpoints. Each has its channel, with its own connection, so that each has its own name (for the
- * certificate, one day) and its own health; gRPC's balancing is not used, because it stays with a
- * member that accepts connections but hangs. There is one current endpoint for all that is asked; a
- * failure of a call that was made on it moves on to the next. Which is the first is left to chance,
- * so that many clients with one URL do not all sit on one member.
+ * completed batches from gRPC and puts them on a list. A store that is driven by the thread that
+ * waits for it (<fairway/wait.h>) has no poller: that thread itself sleeps in gRPC's queue. gRPC's
+ * own threads never call us, except to log.
  *
  * Closing. By then the front has stopped all watches and leases. Requests are answered, calls
  * cancelled; when the last has ended (calls == 0) channels and queue go; when the poller has ended,
@@ -30,10 +26,7 @@
 #include "etcd.h"
 
 #include <fairway/error.h>
-#include <arpa/inet.h>
-#include <grpc/grpc_security.h>
 #include <grpc/support/log.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <uv.h>
@@ -41,28 +34,8 @@
 #include "base/log.h"
 #include "base/random.h"
 
-#define DEFAULT_PORT      2379
-#define MAX_TARGET_BYTES  600
-#define KEEPALIVE_MS      10000 /* etcd closes connections that are pinged more than every 5 s */
-#define KEEPALIVE_WAIT_MS 3000
-#define CONNECT_MS        2000 /* what gRPC calls the least backoff is the time for connecting */
-#define BACKOFF_MS        100
-#define MAX_BACKOFF_MS    1000
-
 static pthread_once_t grpc_once = PTHREAD_ONCE_INIT;
 static atomic_bool forked; /* this process is a child of one in which gRPC ran */
-
-static const char *const method_paths[FWI_ETCD_METHODS] = {
-    [FWI_ETCD_RANGE] = "/etcdserverpb.KV/Range",
-    [FWI_ETCD_PUT] = "/etcdserverpb.KV/Put",
-    [FWI_ETCD_DELETE] = "/etcdserverpb.KV/DeleteRange",
-    [FWI_ETCD_TXN] = "/etcdserverpb.KV/Txn",
-    [FWI_ETCD_GRANT] = "/etcdserverpb.Lease/LeaseGrant",
-    [FWI_ETCD_REVOKE] = "/etcdserverpb.Lease/LeaseRevoke",
-    [FWI_ETCD_KEEP_ALIVE] = "/etcdserverpb.Lease/LeaseKeepAlive",
-    [FWI_ETCD_WATCH] = "/etcdserverpb.Watch/Watch",
-    [FWI_ETCD_AUTHENTICATE] = "/etcdserverpb.Auth/Authenticate",
-};
 
 /* gRPC prints by itself; a library does not. */
 static void on_grpc_log(gpr_log_func_args *args)
@@ -89,86 +62,12 @@ int fwi_etcd_client_check(const fwi_etcd_client *client)
     return atomic_load(&forked) ? FW_EUNSUPPORTED : FW_OK;
 }
 
-void fwi_etcd_endpoint_failed(fwi_etcd_client *client, size_t endpoint)
-{
-    if (client->current == endpoint)
-        client->current = (endpoint + 1) % client->endpoint_count;
-}
-
-static const struct {
-    const char *key;
-    int value;
-} channel_options[] = {
-    /* Two clients with equal arguments would share a connection, its backoff and its fate. */
-    {GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1},
-    {GRPC_ARG_ENABLE_HTTP_PROXY, 0},
-    {GRPC_ARG_ENABLE_RETRIES, 0},
-    /* Without the filters that nobody here needs; but deadlines are needed. */
-    {GRPC_ARG_MINIMAL_STACK, 1},
-    {GRPC_ARG_ENABLE_DEADLINE_CHECKS, 1},
-    {GRPC_ARG_MAX_RECEIVE_MESSAGE_LENGTH, -1},
-    {GRPC_ARG_KEEPALIVE_TIME_MS, KEEPALIVE_MS},
-    {GRPC_ARG_KEEPALIVE_TIMEOUT_MS, KEEPALIVE_WAIT_MS},
-    /* By default the pings stop on a watch where nothing happens. */
-    {GRPC_ARG_HTTP2_MAX_PINGS_WITHOUT_DATA, 0},
-    {GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, CONNECT_MS},
-    {GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, BACKOFF_MS},
-    {GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, MAX_BACKOFF_MS},
-};
-
-static grpc_channel *channel_new(const char *target)
-{
-    grpc_arg args[sizeof channel_options / sizeof *channel_options];
-    grpc_channel_args all = {.num_args = sizeof args / sizeof *args, .args = args};
-    for (size_t i = 0; i < all.num_args; i++)
-        args[i] = (grpc_arg){.type = GRPC_ARG_INTEGER,
-                             .key = (char *)channel_options[i].key, /* copied, never written to */
-                             .value.integer = channel_options[i].value};
-    grpc_channel_credentials *credentials = grpc_insecure_credentials_create();
-    grpc_channel *channel = grpc_channel_create(target, credentials, &all);
-    grpc_channel_credentials_release(credentials);
-    return channel;
-}
-
-static int endpoint_init(fwi_etcd_endpoint *endpoint, const fw_url_host *host)
-{
-    char target[MAX_TARGET_BYTES], name[MAX_TARGET_BYTES];
-    struct in6_addr address;
-    int port = host->port ? host->port : DEFAULT_PORT;
-    bool is_v4 = inet_pton(AF_INET, host->name, &address) == 1;
-    bool is_v6 = inet_pton(AF_INET6, host->name, &address) == 1;
-    int len = snprintf(name, sizeof name, is_v6 ? "[%s]:%d" : "%s:%d", host->name, port);
-    if (!host->name[0] || len < 0 || (size_t)len > sizeof target - sizeof "dns:///")
-        return FW_EURL;
-    const char *scheme = is_v4 ? "ipv4:" : is_v6 ? "ipv6:" : "dns:///";
-    (void)snprintf(target, sizeof target, "%s%.*s", scheme, MAX_TARGET_BYTES - 16, name);
-    endpoint->name = strdup(name);
-    if (!endpoint->name)
-        return UV_ENOMEM;
-    endpoint->channel = channel_new(target);
-    if (!endpoint->channel)
-        return UV_ENOMEM;
-    for (int i = 0; i < FWI_ETCD_METHODS; i++)
-        endpoint->methods[i] =
-            grpc_channel_register_call(endpoint->channel, method_paths[i], NULL, NULL);
-    return FW_OK;
-}
-
-static void channels_destroy(fwi_etcd_client *client)
-{
-    for (size_t i = 0; i < client->endpoint_count; i++) {
-        if (client->endpoints[i].channel)
-            grpc_channel_destroy(client->endpoints[i].channel);
-        client->endpoints[i].channel = NULL;
-    }
-}
-
 static void client_free(fwi_etcd_client *client)
 {
-    channels_destroy(client);
     fwi_etcd_auth_fini(client);
+    fwi_etcd_tls_fini(&client->tls);
     for (size_t i = 0; i < client->endpoint_count; i++)
-        free(client->endpoints[i].name);
+        fwi_etcd_endpoint_fini(&client->endpoints[i]);
     free(client->endpoints);
     free(client->prefix);
     free(client);
@@ -210,6 +109,8 @@ int fwi_etcd_open(fw_kv *kv, const fw_url *url, const fwi_kv_access *access, voi
         goto fail;
     client->prefix_len = strlen(client->prefix);
     err = fwi_etcd_auth_init(client, access);
+    if (!err && !strcmp(url->scheme, FWI_ETCD_TLS_SCHEME))
+        err = fwi_etcd_tls_init(client, access);
     if (err)
         goto fail;
     err = UV_ENOMEM;
@@ -219,7 +120,7 @@ int fwi_etcd_open(fw_kv *kv, const fw_url *url, const fwi_kv_access *access, voi
     client->endpoint_count = url->host_count;
     client->current = fwi_random_below((uint32_t)url->host_count);
     for (size_t i = 0; i < url->host_count; i++) {
-        err = endpoint_init(&client->endpoints[i], &url->hosts[i]);
+        err = fwi_etcd_endpoint_init(client, &client->endpoints[i], &url->hosts[i]);
         if (err)
             goto fail;
     }
@@ -248,7 +149,8 @@ static void continue_close(fwi_etcd_client *client)
     if (!client->closing || client->draining || client->calls)
         return;
     client->draining = true;
-    channels_destroy(client);
+    for (size_t i = 0; i < client->endpoint_count; i++)
+        fwi_etcd_endpoint_disconnect(&client->endpoints[i]);
     fwi_etcd_queue_close(&client->queue, on_queue_ended, client);
 }
 

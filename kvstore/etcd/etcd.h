@@ -8,6 +8,10 @@
 
 #include <grpc/grpc.h>
 #include <protobuf-c/protobuf-c.h>
+#include <sys/types.h>
+#include <time.h>
+
+#define FWI_ETCD_TLS_SCHEME "etcds"
 
 typedef enum fwi_etcd_method {
     FWI_ETCD_RANGE,
@@ -23,10 +27,33 @@ typedef enum fwi_etcd_method {
 } fwi_etcd_method;
 
 typedef struct fwi_etcd_endpoint {
-    char *name; /* host:port, for error texts */
+    char *name;   /* host:port, for error texts */
+    char *target; /* the same in gRPC's words */
     grpc_channel *channel;
+    unsigned tls_generation; /* of the channel's certificates */
+    /* Since when each connection was closed before a word was said; 0: the last one was not. */
+    uint64_t closed_since_ms;
     void *methods[FWI_ETCD_METHODS];
 } fwi_etcd_endpoint;
+
+/* A file of certificates or keys, and which version of it was read. */
+typedef struct fwi_etcd_file_id {
+    ino_t inode;
+    off_t size;
+    struct timespec modified;
+} fwi_etcd_file_id;
+
+typedef struct fwi_etcd_pem {
+    char *path, *text; /* NULL: none */
+    fwi_etcd_file_id id;
+} fwi_etcd_pem;
+
+typedef struct fwi_etcd_tls {
+    bool wanted;
+    fwi_etcd_pem cacert, cert, key;
+    unsigned generation; /* of the texts */
+    uint64_t looked_ms;  /* when the files were last looked at */
+} fwi_etcd_tls;
 
 /* The user and the token that stands for it: see auth.c. */
 typedef struct fwi_etcd_auth {
@@ -50,6 +77,9 @@ typedef struct fwi_etcd_client {
     fwi_list requests; /* fwi_etcd_request.node */
     size_t calls;      /* gRPC calls that have not ended */
     fwi_etcd_auth auth;
+    fwi_etcd_tls tls;
+    struct fwi_etcd_watches *watches;       /* see streams.h */
+    struct fwi_etcd_keep_alive *keep_alive; /* the same */
     bool closing, draining;
 } fwi_etcd_client;
 
@@ -58,8 +88,24 @@ typedef struct fwi_etcd_client {
 int fwi_etcd_client_check(const fwi_etcd_client *client);
 /* To be called when a call has ended. */
 void fwi_etcd_client_call_ended(fwi_etcd_client *client);
+/* ---- endpoint.c: the members of the cluster ---- */
+
+FW_MUST_CHECK int fwi_etcd_endpoint_init(fwi_etcd_client *client, fwi_etcd_endpoint *endpoint,
+                                         const fw_url_host *host);
+/* Gives the channel up. */
+void fwi_etcd_endpoint_disconnect(fwi_etcd_endpoint *endpoint);
+void fwi_etcd_endpoint_fini(fwi_etcd_endpoint *endpoint);
 /* An endpoint did not serve: what follows goes to the next one. */
 void fwi_etcd_endpoint_failed(fwi_etcd_client *client, size_t endpoint);
+/* What the text of a failed call says about an endpoint without a usable connection: FW_ETLS if
+ * certificates are the reason, else FW_EUNREACHABLE. */
+int fwi_etcd_endpoint_status(fwi_etcd_client *client, size_t endpoint, const char *text);
+/* An endpoint has answered. */
+void fwi_etcd_endpoint_served(fwi_etcd_client *client, size_t endpoint);
+/* Writes "host:port: text", with gRPC's wrapping taken off the text, and what it leaves out said.
+ */
+void fwi_etcd_describe(const fwi_etcd_client *client, size_t endpoint, const char *text,
+                       char *ret_detail, size_t size);
 
 /* ---- keyspace.c: our keys and etcd's ---- */
 
@@ -151,10 +197,6 @@ void fwi_etcd_request_drop(fwi_etcd_request *request);
 void fwi_etcd_requests_end(fwi_etcd_client *client);
 /* The error of ours for a status of etcd's that is an answer (not a lost one). */
 int fwi_etcd_status(grpc_status_code code, const char *text);
-/* Writes "host:port: text", with gRPC's wrapping taken off the text. */
-void fwi_etcd_describe(const fwi_etcd_client *client, size_t endpoint, const char *text,
-                       char *ret_detail, size_t size);
-
 /* ---- auth.c: users ----
  *
  * If the store was opened with a user, every call and stream carries the token of the moment it was
@@ -202,6 +244,17 @@ void fwi_etcd_auth_renew(fwi_etcd_client *client, unsigned generation, fwi_etcd_
 /* wait->fn does not come any more. Nothing if it is not waiting. */
 void fwi_etcd_auth_wait_cancel(fwi_etcd_auth_wait *wait);
 
+/* ---- tls.c: certificates ---- */
+
+/* Reads and checks the files. FW_ETLS, UV_ENOMEM, the system's error for a file that cannot be
+ * read; explained with fwi_kv_open_failed. */
+FW_MUST_CHECK int fwi_etcd_tls_init(fwi_etcd_client *client, const fwi_kv_access *access);
+void fwi_etcd_tls_fini(fwi_etcd_tls *tls);
+/* Reads the files again if they have changed; then the generation grows. */
+void fwi_etcd_tls_refresh(fwi_etcd_tls *tls);
+/* Without TLS: the ones that encrypt nothing. */
+grpc_channel_credentials *fwi_etcd_tls_credentials(const fwi_etcd_tls *tls);
+
 /* ---- list.c: a range of any size ---- */
 
 typedef struct fwi_etcd_list fwi_etcd_list;
@@ -226,6 +279,17 @@ void fwi_etcd_list_drop(fwi_etcd_list *list);
 
 /* Does a FWI_KV_TXN, and finishes it. */
 void fwi_etcd_txn(fwi_etcd_client *client, fwi_kv_op *op);
+
+/* ---- watch.c, keep_alive.c: what all watches, and all leases, share ---- */
+
+typedef struct fwi_etcd_watches fwi_etcd_watches;
+typedef struct fwi_etcd_keep_alive fwi_etcd_keep_alive;
+
+FW_MUST_CHECK int fwi_etcd_watches_init(fwi_etcd_client *client);
+FW_MUST_CHECK int fwi_etcd_keep_alive_init(fwi_etcd_client *client);
+/* When there are no watches and leases any more, or never were. */
+void fwi_etcd_watches_fini(fwi_etcd_client *client);
+void fwi_etcd_keep_alive_fini(fwi_etcd_client *client);
 
 /* ---- ops.c, watch.c, lease.c: the driver's functions ---- */
 

@@ -9,6 +9,8 @@
  *     lost (sent, no answer), repeatable    again, on the next endpoint
  *     lost, not repeatable                  FW_EUNKNOWN
  *
+ *     certificates that are not accepted,  FW_ETLS
+ *         by any endpoint
  *     refused because of the token          again, with a new token; then FW_EAUTH
  *
  * When every endpoint has had its chance, the next round begins after a backoff; when there is no
@@ -18,7 +20,6 @@
  */
 #include "etcd.h"
 
-#include <ctype.h>
 #include <fairway/backoff.h>
 #include <fairway/error.h>
 #include <stdio.h>
@@ -43,6 +44,7 @@ struct fwi_etcd_request {
     fwi_etcd_auth_wait auth_wait;
     unsigned generation; /* of the attempt's token */
     unsigned refusals;   /* of tokens */
+    size_t tls_failures; /* in a row */
     uint64_t asked_ms;
     fw_backoff backoff;
     fwi_timer timer; /* the end of the attempt's share, of the backoff, or of waiting for a token */
@@ -77,25 +79,6 @@ int fwi_etcd_status(grpc_status_code code, const char *text)
     default:
         return FW_ESTORE;
     }
-}
-
-void fwi_etcd_describe(const fwi_etcd_client *client, size_t endpoint, const char *text,
-                       char *ret_detail, size_t size)
-{
-    static const char *const wrappings[] = {"Failed to connect to remote host: ", "last error: "};
-    for (size_t i = 0; i < sizeof wrappings / sizeof *wrappings; i++) {
-        const char *at = strstr(text, wrappings[i]);
-        if (!at)
-            continue;
-        text = at + strlen(wrappings[i]);
-        break;
-    }
-    char first = text[0];
-    if (first && islower((unsigned char)text[1]))
-        first = (char)tolower((unsigned char)first);
-    int end = snprintf(ret_detail, size, "%s: ", client->endpoints[endpoint].name);
-    if (first && end > 0 && (size_t)end < size)
-        snprintf(ret_detail + end, size - (size_t)end, "%c%s", first, text + 1);
 }
 
 static void request_free(fwi_etcd_request *request)
@@ -225,6 +208,7 @@ static void on_end(fwi_etcd_call *call, const fwi_etcd_end *end, void *arg)
     }
     bool refused = is_refusal(end);
     if (end->was_sent && !is_lost(end->code) && !refused) {
+        fwi_etcd_endpoint_served(client, request->endpoint);
         finish(request, fwi_etcd_status(end->code, end->text), end->text, end->message);
         return;
     }
@@ -239,9 +223,19 @@ static void on_end(fwi_etcd_call *call, const fwi_etcd_end *end, void *arg)
         finish_failed(request, FW_EUNKNOWN);
         return;
     }
+    int status = FW_EUNREACHABLE;
+    if (timed_out)
+        status = end->was_sent ? FW_EDEADLINE : FW_EUNREACHABLE;
+    else if (!refused)
+        status = fwi_etcd_endpoint_status(client, request->endpoint, end->text);
     if (!timed_out || !request->status)
-        request->status = timed_out && end->was_sent ? FW_EDEADLINE : FW_EUNREACHABLE;
-    go_on(request);
+        request->status = status;
+    /* Certificates do not get better while we wait. */
+    request->tls_failures = status == FW_ETLS ? request->tls_failures + 1 : 0;
+    if (request->tls_failures == client->endpoint_count)
+        finish_failed(request, FW_ETLS);
+    else
+        go_on(request);
 }
 
 static void on_timer(fwi_timer *timer, void *arg)

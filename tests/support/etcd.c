@@ -10,17 +10,28 @@
 #include <unistd.h>
 #include <uv.h>
 
-static bool answers(int port)
+#define START_MS       20000
+#define MAX_ARGS       48
+#define MAX_PAGE_BYTES (1u << 20)
+
+static uint64_t now_ms(void)
 {
-    static const char request[] = "GET /health HTTP/1.0\r\n\r\n";
+    return uv_hrtime() / 1000000;
+}
+
+/* Asks a server for a page; true if it contains text. */
+static bool answers(int port, const char *path, const char *text)
+{
+    char request[80];
+    static char reply[MAX_PAGE_BYTES];
     struct sockaddr_in address = {.sin_family = AF_INET,
                                   .sin_port = htons((uint16_t)port),
                                   .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    char reply[2048];
     size_t len = 0;
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    int request_len = snprintf(request, sizeof request, "GET %s HTTP/1.0\r\n\r\n", path);
     if (!connect(fd, (struct sockaddr *)&address, sizeof address) &&
-        write(fd, request, sizeof request - 1) == sizeof request - 1) {
+        send(fd, request, (size_t)request_len, MSG_NOSIGNAL) == request_len) {
         struct pollfd waiting = {.fd = fd, .events = POLLIN};
         ssize_t n;
         while (len < sizeof reply - 1 && poll(&waiting, 1, 500) > 0 &&
@@ -29,18 +40,21 @@ static bool answers(int port)
     }
     close(fd);
     reply[len] = 0;
-    return strstr(reply, "\"true\"") != NULL;
+    return strstr(reply, text) != NULL;
 }
 
-void fwt_etcd_restart(fwt_etcd *etcd)
+/* Starts it on its ports and data; it is not ready yet. */
+static void launch(fwt_etcd *etcd)
 {
-    char client[64], peer[64], cluster[80];
-    snprintf(client, sizeof client, "http://127.0.0.1:%d", etcd->port);
+    const char *scheme = etcd->tls[0][0] ? "https" : "http";
+    char client[64], peer[64], alone[100], health[64];
+    snprintf(client, sizeof client, "%s://127.0.0.1:%d", scheme, etcd->port);
     snprintf(peer, sizeof peer, "http://127.0.0.1:%d", etcd->peer_port);
-    snprintf(cluster, sizeof cluster, "t=%s", peer);
-    const char *argv[] = {"etcd",
+    snprintf(alone, sizeof alone, "%s=%s", etcd->name, peer);
+    snprintf(health, sizeof health, "http://127.0.0.1:%d", etcd->health_port);
+    const char *base[] = {"etcd",
                           "--name",
-                          "t",
+                          etcd->name,
                           "--data-dir",
                           etcd->data_dir,
                           "--listen-client-urls",
@@ -52,32 +66,78 @@ void fwt_etcd_restart(fwt_etcd *etcd)
                           "--initial-advertise-peer-urls",
                           peer,
                           "--initial-cluster",
-                          cluster,
+                          etcd->cluster ? etcd->cluster : alone,
                           "--logger",
                           "zap",
                           "--log-level",
                           "error",
                           "--unsafe-no-fsync",
                           "--experimental-watch-progress-notify-interval",
-                          "1s",
-                          NULL};
+                          "1s"};
+    const char *argv[MAX_ARGS] = {NULL};
+    size_t n = sizeof base / sizeof *base;
+    memcpy(argv, base, sizeof base);
+    if (etcd->cluster) {
+        argv[n++] = "--heartbeat-interval=50";
+        argv[n++] = "--election-timeout=500";
+    }
+    if (etcd->health_port) {
+        argv[n++] = "--listen-metrics-urls";
+        argv[n++] = health;
+    }
+    static const char *const files[] = {"--cert-file", "--key-file", "--trusted-ca-file"};
+    for (size_t i = 0; i < 3 && etcd->tls[i][0]; i++) {
+        argv[n++] = files[i];
+        argv[n++] = etcd->tls[i];
+    }
+    if (etcd->tls[2][0])
+        argv[n++] = "--client-cert-auth";
+    for (size_t i = 0; etcd->options && etcd->options[i] && n < MAX_ARGS - 1; i++)
+        argv[n++] = etcd->options[i];
     etcd->proc = fwt_proc_start(argv);
-    uint64_t deadline = uv_hrtime() / 1000000 + 20000;
-    while (!answers(etcd->port)) {
-        if (uv_hrtime() / 1000000 > deadline) {
+}
+
+static void await(fwt_etcd *etcd)
+{
+    int port = etcd->health_port ? etcd->health_port : etcd->port;
+    uint64_t deadline = now_ms() + START_MS;
+    while (!answers(port, "/health", "\"true\"")) {
+        if (now_ms() > deadline) {
             fprintf(stderr, "etcd did not come up (is etcd-server installed?)\n");
             (void)fwt_proc_printed(etcd->proc, "");
             exit(1);
         }
-        poll(NULL, 0, 50);
+        poll(NULL, 0, 20);
     }
+}
+
+void fwt_etcd_restart(fwt_etcd *etcd)
+{
+    if (!etcd->name[0])
+        snprintf(etcd->name, sizeof etcd->name, "t");
+    launch(etcd);
+    await(etcd);
+}
+
+static void prepare(fwt_etcd *etcd)
+{
+    *etcd = (fwt_etcd){.port = fwt_free_port(), .peer_port = fwt_free_port()};
+    snprintf(etcd->data_dir, sizeof etcd->data_dir, "%s/etcd", fwt_tmpdir());
 }
 
 void fwt_etcd_start(fwt_etcd *etcd)
 {
-    etcd->port = fwt_free_port();
-    etcd->peer_port = fwt_free_port();
-    snprintf(etcd->data_dir, sizeof etcd->data_dir, "%s/etcd", fwt_tmpdir());
+    prepare(etcd);
+    fwt_etcd_restart(etcd);
+}
+
+void fwt_etcd_start_tls(fwt_etcd *etcd, const char *cert, const char *key, const char *client_ca)
+{
+    prepare(etcd);
+    etcd->health_port = fwt_free_port();
+    snprintf(etcd->tls[0], sizeof etcd->tls[0], "%s", cert);
+    snprintf(etcd->tls[1], sizeof etcd->tls[1], "%s", key);
+    snprintf(etcd->tls[2], sizeof etcd->tls[2], "%s", client_ca ? client_ca : "");
     fwt_etcd_restart(etcd);
 }
 
@@ -85,4 +145,76 @@ void fwt_etcd_kill(fwt_etcd *etcd)
 {
     fwt_proc_end(etcd->proc);
     etcd->proc = NULL;
+}
+
+char *fwt_etcdctl(int port, const char *const *args)
+{
+    char endpoint[80], *out, *err;
+    const char *argv[MAX_ARGS] = {"env", "ETCDCTL_API=3", "etcdctl", endpoint};
+    snprintf(endpoint, sizeof endpoint, "--endpoints=127.0.0.1:%d", port);
+    for (size_t n = 4; *args && n < MAX_ARGS - 1; n++)
+        argv[n] = *args++;
+    int rc = fwt_run(argv, NULL, &out, &err, START_MS);
+    ck_assert_msg(rc == 0, "etcdctl %s: %s", argv[4], err);
+    free(err);
+    return out;
+}
+
+void fwt_etcd_enable_users(const fwt_etcd *etcd, const char *password)
+{
+    char root[100];
+    snprintf(root, sizeof root, "root:%s", password);
+    free(fwt_etcdctl(etcd->port, (const char *const[]){"user", "add", root, NULL}));
+    free(
+        fwt_etcdctl(etcd->port, (const char *const[]){"user", "grant-role", "root", "root", NULL}));
+    free(fwt_etcdctl(etcd->port, (const char *const[]){"auth", "enable", NULL}));
+}
+
+/* ---- clusters ---- */
+
+void fwt_etcd_cluster_start(fwt_etcd_cluster *cluster)
+{
+    size_t len = 0;
+    for (size_t i = 0; i < FWT_ETCD_MEMBERS; i++) {
+        fwt_etcd *member = &cluster->members[i];
+        prepare(member);
+        snprintf(member->name, sizeof member->name, "m%zu", i);
+        member->cluster = cluster->initial;
+        len += (size_t)snprintf(cluster->initial + len, sizeof cluster->initial - len,
+                                "%sm%zu=http://127.0.0.1:%d", i ? "," : "", i, member->peer_port);
+    }
+    for (size_t i = 0; i < FWT_ETCD_MEMBERS; i++)
+        launch(&cluster->members[i]);
+    for (size_t i = 0; i < FWT_ETCD_MEMBERS; i++)
+        await(&cluster->members[i]);
+}
+
+void fwt_etcd_cluster_end(fwt_etcd_cluster *cluster)
+{
+    for (size_t i = 0; i < FWT_ETCD_MEMBERS; i++)
+        fwt_etcd_kill(&cluster->members[i]);
+}
+
+size_t fwt_etcd_cluster_leader(fwt_etcd_cluster *cluster)
+{
+    uint64_t deadline = now_ms() + START_MS;
+    while (now_ms() < deadline) {
+        for (size_t i = 0; i < FWT_ETCD_MEMBERS; i++)
+            if (cluster->members[i].proc &&
+                answers(cluster->members[i].port, "/metrics", "\netcd_server_is_leader 1\n"))
+                return i;
+        poll(NULL, 0, 20);
+    }
+    ck_abort_msg("no member of the etcd cluster became its leader");
+    return 0;
+}
+
+void fwt_etcd_cluster_url(const fwt_etcd_cluster *cluster, const char *path, char *ret_url,
+                          size_t size)
+{
+    int len = snprintf(ret_url, size, "etcd://");
+    for (size_t i = 0; i < FWT_ETCD_MEMBERS; i++)
+        len += snprintf(ret_url + len, size - (size_t)len, "%s127.0.0.1:%d", i ? "," : "",
+                        cluster->members[i].port);
+    snprintf(ret_url + len, size - (size_t)len, "%s", path);
 }

@@ -14,13 +14,22 @@ fw_slice etcdt_text(const char *text)
     return (fw_slice){text, strlen(text)};
 }
 
+fw_kv *etcdt_open_with(const char *url, const fw_kv_options *options)
+{
+    fw_kv *kv = NULL;
+    char detail[400];
+    fw_kv_options own = *options;
+    own.detail = detail;
+    own.detail_size = sizeof detail;
+    fwt_run_for(1); /* the loop's clock stood still while the test did other things */
+    int err = fw_kv_open(fwt_loop, url, &own, &kv);
+    ck_assert_msg(!err, "%s: %s: %s", url, fw_error_name(err), detail);
+    return kv;
+}
+
 fw_kv *etcdt_open_url(const char *url, unsigned timeout_ms)
 {
-    fw_kv_options options = {.timeout_ms = timeout_ms};
-    fw_kv *kv = NULL;
-    fwt_run_for(1); /* the loop's clock stood still while the test did other things */
-    FWT_OK(fw_kv_open(fwt_loop, url, &options, &kv));
-    return kv;
+    return etcdt_open_with(url, &(fw_kv_options){.timeout_ms = timeout_ms});
 }
 
 fw_kv *etcdt_open(int port, const char *path, unsigned timeout_ms)
@@ -148,21 +157,16 @@ const etcdt_answer *etcdt_txn(fw_kv *kv, const fw_kv_txn *txn)
 const char *etcdt_ctl(int port, ...)
 {
     static char *out;
-    char endpoint[80];
-    snprintf(endpoint, sizeof endpoint, "--endpoints=127.0.0.1:%d", port);
-    const char *argv[MAX_ARGS] = {"env", "ETCDCTL_API=3", "etcdctl", endpoint};
-    size_t n = 4;
-    va_list args;
-    va_start(args, port);
-    for (const char *arg; (arg = va_arg(args, const char *)) && n < MAX_ARGS - 1;)
-        argv[n++] = arg;
-    va_end(args);
-    argv[n] = NULL;
+    const char *args[MAX_ARGS];
+    size_t n = 0;
+    va_list list;
+    va_start(list, port);
+    for (const char *arg; (arg = va_arg(list, const char *)) && n < MAX_ARGS - 1;)
+        args[n++] = arg;
+    va_end(list);
+    args[n] = NULL;
     free(out);
-    char *err;
-    int rc = fwt_run(argv, NULL, &out, &err, ETCDT_WAIT_MS);
-    ck_assert_msg(rc == 0, "etcdctl %s: %s", argv[4], err);
-    free(err);
+    out = fwt_etcdctl(port, args);
     return out;
 }
 

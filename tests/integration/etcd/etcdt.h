@@ -16,6 +16,7 @@
 /* Opens etcd://127.0.0.1:PORT/PATH. */
 fw_kv *etcdt_open(int port, const char *path, unsigned timeout_ms);
 fw_kv *etcdt_open_url(const char *url, unsigned timeout_ms);
+fw_kv *etcdt_open_with(const char *url, const fw_kv_options *options);
 /* Closes, and fails the test if that lasts longer. */
 void etcdt_close(fw_kv *kv, unsigned within_ms);
 uint64_t etcdt_now_ms(void);
