@@ -484,6 +484,9 @@ static void on_watcher_event(fw_watcher *watcher, const fw_watcher_event *event,
     case FW_WATCHER_REMOVED:
         drop_instance(proxy, event->instance);
         break;
+    case FW_WATCHER_RESTORED:
+        for_all_waiting(proxy, &proxy->waiting, proxy->closing ? cancel_call : dispatch_again);
+        break;
     case FW_WATCHER_SYNCED:
         proxy->synced = true;
         emit(proxy, FW_PROXY_SYNCED, NULL, FW_OK, "");

@@ -1,6 +1,9 @@
 /*
  * The watcher: the store's events become instances, added, changed, removed. `instances` is the
  * list as it was told; a snapshot holds on to a version of it.
+ *
+ * With a file, the list begins as it was saved. `unconfirmed` is what of it the store has not
+ * spoken of yet; when the store's first list is complete, that is gone.
  */
 #include <fairway/discovery.h>
 
@@ -9,6 +12,7 @@
 #include "faults.h"
 #include "instance_set.h"
 #include "keys.h"
+#include "list_file.h"
 
 #include <fairway/error.h>
 #include <stdatomic.h>
@@ -16,6 +20,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <uv.h>
+
+#define DEFAULT_SAVE_MS 5000
 
 struct counted_snapshot {
     atomic_uint references;
@@ -27,8 +33,11 @@ struct fw_watcher {
     fw_kv *kv;
     fw_kv_watch *watch;
     fw_watcher_options options;
-    fwi_set_node *instances;
+    fwi_set_node *instances, *unconfirmed;
     struct counted_snapshot *snapshot; /* of the present state, or NULL */
+    fwi_list_file *file;               /* or NULL */
+    int64_t saved_ms;                  /* of the list that was restored, or 0 */
+    size_t open_parts;                 /* the watch and the file, while closing */
     int64_t revision;
     bool synced, stale, ended, closing;
     uint64_t stale_since_ms;
@@ -75,6 +84,7 @@ size_t fw_snapshot_service(const fw_snapshot *snapshot, const char *service, siz
     return fwi_set_rank(instances, service, last) - first;
 }
 
+/* The list, or what is known of it, has changed. */
 static void forget_snapshot(fw_watcher *watcher)
 {
     if (watcher->snapshot)
@@ -93,6 +103,8 @@ int fw_watcher_snapshot(fw_watcher *watcher, const fw_snapshot **ret_snapshot)
         made->snapshot = (fw_snapshot){.count = fwi_set_count(watcher->instances),
                                        .revision = watcher->revision,
                                        .synced = watcher->synced,
+                                       .restored = !watcher->synced && watcher->saved_ms,
+                                       .saved_ms = watcher->synced ? 0 : watcher->saved_ms,
                                        .stale = watcher->stale,
                                        .stale_since_ms = watcher->stale_since_ms};
         watcher->snapshot = made;
@@ -137,6 +149,32 @@ static bool split_key(const char *key, char *ret_service, char *ret_id)
     return fwi_name_valid(ret_service) && fwi_name_valid(ret_id);
 }
 
+static void touch_file(fw_watcher *watcher)
+{
+    if (watcher->file && watcher->synced)
+        fwi_list_file_touch(watcher->file);
+}
+
+/* The store has spoken of an instance; true if that was not known yet. */
+static bool confirm(fw_watcher *watcher, const fw_instance *instance)
+{
+    const fw_instance *old = NULL;
+    if (fwi_set_remove(&watcher->unconfirmed, instance->service, instance->id, &old))
+        fail(watcher, UV_ENOMEM);
+    fw_instance_release(old);
+    return old != NULL;
+}
+
+static bool is_same(const fw_instance *a, const fw_instance *b)
+{
+    char *left = NULL, *right = NULL;
+    bool same =
+        !fw_instance_encode(a, &left) && !fw_instance_encode(b, &right) && !strcmp(left, right);
+    free(left);
+    free(right);
+    return same;
+}
+
 static void pass_over(const char *key, int reason)
 {
     fwi_log(FW_LOG_WARN, "watcher", "node passed over", FWI_TEXT("key", key),
@@ -154,6 +192,7 @@ static void remove_instance(fw_watcher *watcher, const char *service, const char
     }
     if (!instance)
         return;
+    touch_file(watcher);
     emit(watcher, FW_WATCHER_REMOVED, instance, revision, FW_OK, "");
     fw_instance_release(instance);
 }
@@ -186,8 +225,24 @@ static void on_put(fw_watcher *watcher, const fw_kv_pair *pair)
         fail(watcher, UV_ENOMEM);
         return;
     }
-    emit(watcher, old ? FW_WATCHER_CHANGED : FW_WATCHER_ADDED, instance, pair->revision, FW_OK, "");
+    touch_file(watcher);
+    bool is_confirmed = old && confirm(watcher, instance) && is_same(old, instance);
+    if (!is_confirmed)
+        emit(watcher, old ? FW_WATCHER_CHANGED : FW_WATCHER_ADDED, instance, pair->revision, FW_OK,
+             "");
     fw_instance_release(old);
+}
+
+/* The store's list is complete: what of the saved one it does not have is gone. */
+static void drop_unconfirmed(fw_watcher *watcher, int64_t revision)
+{
+    while (watcher->unconfirmed && !watcher->closing && !watcher->ended) {
+        const fw_instance *gone = fwi_set_at(watcher->unconfirmed, 0);
+        const fw_instance *instance = fw_instance_acquire(gone);
+        if (confirm(watcher, instance))
+            remove_instance(watcher, instance->service, instance->id, revision);
+        fw_instance_release(instance);
+    }
 }
 
 static void on_stale(fw_watcher *watcher, const fw_kv_event *event)
@@ -214,8 +269,10 @@ static void on_kv_events(fw_kv_watch *watch, const fw_kv_event *events, size_t c
             on_delete(watcher, &event->pair);
             break;
         case FW_KV_END_OF_SNAPSHOT:
+            drop_unconfirmed(watcher, event->pair.revision);
             watcher->synced = true;
             forget_snapshot(watcher);
+            touch_file(watcher);
             emit(watcher, FW_WATCHER_SYNCED, NULL, event->pair.revision, FW_OK, "");
             break;
         case FW_KV_STALE:
@@ -237,6 +294,59 @@ static void on_kv_events(fw_kv_watch *watch, const fw_kv_event *events, size_t c
 
 /* ---- life ---- */
 
+static void on_file_read(const fwi_saved_list *list, int error, void *arg)
+{
+    fw_watcher *watcher = arg;
+    if (error && error != UV_ENOENT)
+        fwi_log(FW_LOG_WARN, "watcher", "saved list not used",
+                FWI_TEXT("path", watcher->options.saved_list),
+                FWI_TEXT("reason", fw_strerror(error)));
+    /* Once the store has spoken, older news is of no use. */
+    if (error || watcher->synced || watcher->instances || watcher->closing)
+        return;
+    watcher->instances = fwi_set_acquire(list->instances);
+    watcher->unconfirmed = fwi_set_acquire(list->instances);
+    watcher->saved_ms = list->saved_ms;
+    watcher->revision = list->revision;
+    forget_snapshot(watcher);
+    for (size_t i = 0; i < fwi_set_count(list->instances) && !watcher->closing; i++)
+        emit(watcher, FW_WATCHER_ADDED, fwi_set_at(list->instances, i), list->revision, FW_OK, "");
+    emit(watcher, FW_WATCHER_RESTORED, NULL, list->revision, FW_OK, "");
+}
+
+static void on_file_write(fwi_saved_list *ret_list, void *arg)
+{
+    fw_watcher *watcher = arg;
+    uv_timeval64_t now;
+    *ret_list = (fwi_saved_list){.instances = fwi_set_acquire(watcher->instances),
+                                 .revision = watcher->revision};
+    if (!uv_gettimeofday(&now))
+        ret_list->saved_ms = now.tv_sec * 1000 + now.tv_usec / 1000;
+}
+
+static int open_file(fw_watcher *watcher)
+{
+    if (!watcher->options.saved_list)
+        return FW_OK;
+    fwi_list_file_options options = {.path = watcher->options.saved_list,
+                                     .save_after_ms = watcher->options.save_after_ms
+                                                          ? watcher->options.save_after_ms
+                                                          : DEFAULT_SAVE_MS,
+                                     .on_read = on_file_read,
+                                     .on_write = on_file_write,
+                                     .arg = watcher};
+    return fwi_list_file_new(fw_kv_loop(watcher->kv), &options, &watcher->file);
+}
+
+static void watcher_free(fw_watcher *watcher)
+{
+    forget_snapshot(watcher);
+    fwi_set_release(watcher->instances);
+    fwi_set_release(watcher->unconfirmed);
+    free((void *)watcher->options.saved_list);
+    free(watcher);
+}
+
 int fw_watcher_new(fw_kv *kv, const char *service, const fw_watcher_options *options,
                    fw_watcher **ret_watcher)
 {
@@ -250,23 +360,34 @@ int fw_watcher_new(fw_kv *kv, const char *service, const fw_watcher_options *opt
     char prefix[sizeof FWI_SERVICES_PREFIX + FWI_MAX_NAME_BYTES + 2];
     snprintf(prefix, sizeof prefix, FWI_SERVICES_PREFIX "%s%s", service ? "/" : "",
              service ? service : "");
-    int err = fw_kv_watch_tree(kv, prefix, on_kv_events, watcher, &watcher->watch);
+    int err = FW_OK;
+    if (options->saved_list && !(watcher->options.saved_list = strdup(options->saved_list)))
+        err = UV_ENOMEM;
+    if (!err)
+        err = fw_kv_watch_tree(kv, prefix, on_kv_events, watcher, &watcher->watch);
     if (err) {
-        free(watcher);
+        watcher_free(watcher);
         return err;
+    }
+    err = open_file(watcher);
+    if (err) {
+        /* Without its file it lives on: the store is what counts. */
+        fwi_log(FW_LOG_WARN, "watcher", "saved list not used",
+                FWI_TEXT("path", watcher->options.saved_list),
+                FWI_TEXT("reason", fw_strerror(err)));
     }
     *ret_watcher = watcher;
     return FW_OK;
 }
 
-static void on_watch_closed(void *arg)
+static void on_part_closed(void *arg)
 {
     fw_watcher *watcher = arg;
+    if (--watcher->open_parts)
+        return;
     if (watcher->on_closed)
         watcher->on_closed(watcher->closed_arg);
-    forget_snapshot(watcher);
-    fwi_set_release(watcher->instances);
-    free(watcher);
+    watcher_free(watcher);
 }
 
 void fw_watcher_close(fw_watcher *watcher, fw_kv_closed_fn on_closed, void *arg)
@@ -276,5 +397,8 @@ void fw_watcher_close(fw_watcher *watcher, fw_kv_closed_fn on_closed, void *arg)
     watcher->closing = true;
     watcher->on_closed = on_closed;
     watcher->closed_arg = arg;
-    fw_kv_watch_close(watcher->watch, on_watch_closed, watcher);
+    watcher->open_parts = watcher->file ? 2 : 1;
+    if (watcher->file)
+        fwi_list_file_close(watcher->file, on_part_closed, watcher);
+    fw_kv_watch_close(watcher->watch, on_part_closed, watcher);
 }

@@ -107,10 +107,12 @@ typedef enum fw_watcher_event_type {
     FW_WATCHER_ADDED,
     FW_WATCHER_CHANGED,
     FW_WATCHER_REMOVED,
-    FW_WATCHER_SYNCED, /* the list is complete as of now: once at the start, and after a resync */
-    FW_WATCHER_STALE,  /* the store is out of reach: the list may be old */
-    FW_WATCHER_LIVE,   /* it is back, nothing was missed */
-    FW_WATCHER_FATAL   /* the watch cannot go on */
+    FW_WATCHER_RESTORED, /* the list is the one that was saved on disk; at most once, before the
+                            first SYNCED, whose differences to it come as events of their own */
+    FW_WATCHER_SYNCED,   /* the list is complete as of now: once at the start, and after a resync */
+    FW_WATCHER_STALE,    /* the store is out of reach: the list may be old */
+    FW_WATCHER_LIVE,     /* it is back, nothing was missed */
+    FW_WATCHER_FATAL     /* the watch cannot go on */
 } fw_watcher_event_type;
 
 typedef struct fw_watcher_event {
@@ -122,6 +124,11 @@ typedef struct fw_watcher_event {
 } fw_watcher_event;
 
 typedef struct fw_watcher_options {
+    /* A file in which the list is kept, so that the next start has one with the store dead; NULL:
+     * none. Each watcher needs its own. It is written some time after a change, and when the
+     * watcher is closed. */
+    const char *saved_list;
+    uint32_t save_after_ms; /* 0: 5000 */
     void (*on_event)(fw_watcher *watcher, const fw_watcher_event *event, void *arg);
     void *arg;
 } fw_watcher_options;
@@ -139,6 +146,8 @@ typedef struct fw_snapshot {
     size_t count;
     int64_t revision; /* of the store, as far as the watcher has heard */
     bool synced;      /* a complete list was received */
+    bool restored;    /* until then: it is the list that was saved at saved_ms */
+    int64_t saved_ms; /* Unix time; 0: not from disk */
     bool stale;       /* the store is out of reach since stale_since_ms (loop's clock) */
     uint64_t stale_since_ms;
 } fw_snapshot;

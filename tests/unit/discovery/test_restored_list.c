@@ -1,0 +1,192 @@
+/* A watcher that starts from its saved list: with a store that says what the test wants, when it
+ * wants. */
+#include "driver.h"
+#include "fwt.h"
+
+#include <fairway/discovery.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- the store ---- */
+
+static fw_kv *kv;
+static fw_kv_watch *kv_watch;
+
+static int open_quiet(fw_kv *opened, const fw_url *url, const fwi_kv_access *access,
+                      void **ret_store)
+{
+    (void)url;
+    (void)access;
+    *ret_store = opened;
+    return 0;
+}
+
+static void close_quiet(void *store)
+{
+    fwi_kv_closed(store);
+}
+
+static void watch_start(void *store, fw_kv_watch *watch)
+{
+    (void)store;
+    kv_watch = watch;
+}
+
+static void watch_stop(void *store, fw_kv_watch *watch)
+{
+    (void)store;
+    kv_watch = NULL;
+    fwi_kv_watch_stopped(watch);
+}
+
+static const fwi_kv_driver quiet = {.scheme = "quiet",
+                                    .open = open_quiet,
+                                    .close = close_quiet,
+                                    .watch_start = watch_start,
+                                    .watch_stop = watch_stop};
+
+static void put_in_list(const char *id, const char *json, int64_t revision)
+{
+    char key[64];
+    int len = snprintf(key, sizeof key, "services/echo/%s", id);
+    fwi_kv_watch_list_pair(kv_watch, key, (size_t)len, (fw_slice){json, strlen(json)}, revision, 0);
+}
+
+/* ---- the watcher ---- */
+
+static fw_watcher *watcher;
+static char seen[1024], path[512];
+static size_t closed, restored;
+
+static void on_event(fw_watcher *from, const fw_watcher_event *event, void *arg)
+{
+    (void)from;
+    (void)arg;
+    static const char *const marks[] = {[FW_WATCHER_ADDED] = "+",
+                                        [FW_WATCHER_CHANGED] = "~",
+                                        [FW_WATCHER_REMOVED] = "-",
+                                        [FW_WATCHER_RESTORED] = "R",
+                                        [FW_WATCHER_SYNCED] = "S"};
+    size_t len = strlen(seen);
+    snprintf(seen + len, sizeof seen - len, "%s%s ", marks[event->type],
+             event->instance ? event->instance->id : "");
+    restored += event->type == FW_WATCHER_RESTORED;
+}
+
+static void on_closed(void *arg)
+{
+    (void)arg;
+    closed++;
+}
+
+static void start(void)
+{
+    *seen = 0;
+    FWT_OK(fw_kv_open(fwt_loop, "quiet:", NULL, &kv));
+    fw_watcher_options options = {.on_event = on_event, .saved_list = path};
+    FWT_OK(fw_watcher_new(kv, NULL, &options, &watcher));
+}
+
+static void stop(void)
+{
+    closed = 0;
+    fw_watcher_close(watcher, on_closed, NULL);
+    fwt_run_count(&closed, 1, 5000);
+    fw_kv_close(kv, on_closed, NULL);
+    fwt_run_count(&closed, 2, 5000);
+}
+
+static void set_up(void)
+{
+    FWT_OK(fwi_kv_driver_add(&quiet));
+    snprintf(path, sizeof path, "%s/list", fwt_tmpdir());
+}
+
+/* Leaves a file with a, b and c. */
+static void save_three(void)
+{
+    start();
+    fwi_kv_watch_list_begin(kv_watch);
+    put_in_list("a", "{\"addr\":\"h:1\"}", 3);
+    put_in_list("b", "{\"addr\":\"h:2\"}", 4);
+    put_in_list("c", "{\"addr\":\"h:3\"}", 5);
+    ck_assert(fwi_kv_watch_list_end(kv_watch, 5));
+    ck_assert_str_eq(seen, "+a +b +c S ");
+    stop();
+}
+
+START_TEST(a_list_is_restored_and_then_made_right)
+{
+    set_up();
+    save_three();
+    start();
+    fwt_run_count(&restored, 1, 5000);
+    ck_assert_str_eq(seen, "+a +b +c R ");
+    const fw_snapshot *snapshot;
+    FWT_OK(fw_watcher_snapshot(watcher, &snapshot));
+    ck_assert_uint_eq(snapshot->count, 3);
+    ck_assert(snapshot->restored && !snapshot->synced && snapshot->saved_ms > 0);
+    ck_assert_int_eq(snapshot->revision, 5);
+    ck_assert_str_eq(fw_snapshot_find(snapshot, "echo", "b")->addr, "h:2");
+    fw_snapshot_release(snapshot);
+
+    /* The store comes: a is as it was, b has changed, c is gone, d is new. */
+    *seen = 0;
+    fwi_kv_watch_list_begin(kv_watch);
+    put_in_list("a", "{\"addr\":\"h:1\"}", 13);
+    put_in_list("b", "{\"addr\":\"h:9\"}", 14);
+    put_in_list("d", "{\"addr\":\"h:4\"}", 15);
+    ck_assert(fwi_kv_watch_list_end(kv_watch, 15));
+    ck_assert_str_eq(seen, "~b +d -c S ");
+    FWT_OK(fw_watcher_snapshot(watcher, &snapshot));
+    ck_assert_uint_eq(snapshot->count, 3);
+    ck_assert(!snapshot->restored && snapshot->synced && !snapshot->saved_ms);
+    fw_snapshot_release(snapshot);
+    stop();
+}
+END_TEST
+
+START_TEST(a_list_read_after_the_store_spoke_is_not_used)
+{
+    set_up();
+    save_three();
+    start();
+    fwi_kv_watch_list_begin(kv_watch);
+    put_in_list("z", "{\"addr\":\"h:1\"}", 13);
+    ck_assert(fwi_kv_watch_list_end(kv_watch, 13));
+    stop(); /* the file was read meanwhile */
+    ck_assert_str_eq(seen, "+z S ");
+    ck_assert_uint_eq(restored, 0);
+}
+END_TEST
+
+START_TEST(a_broken_file_is_not_used_and_replaced)
+{
+    set_up();
+    save_three();
+    FILE *file = fopen(path, "r+");
+    ck_assert_ptr_nonnull(file);
+    fseek(file, 40, SEEK_SET);
+    fputc('!', file);
+    fclose(file);
+    start();
+    stop();
+    ck_assert_str_eq(seen, "");
+    save_three();
+    start();
+    fwt_run_count(&restored, 1, 5000);
+    ck_assert_str_eq(seen, "+a +b +c R ");
+    stop();
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("restored list");
+    TCase *tcase = fwt_tcase(suite, "restored", 60);
+    tcase_add_test(tcase, a_list_is_restored_and_then_made_right);
+    tcase_add_test(tcase, a_list_read_after_the_store_spoke_is_not_used);
+    tcase_add_test(tcase, a_broken_file_is_not_used_and_replaced);
+    return fwt_main(suite);
+}
