@@ -159,6 +159,20 @@ void fwt_redis_start(fwt_redis *redis, const char *const *options);
 void fwt_redis_restart(fwt_redis *redis); /* on the same data, after fwt_redis_kill */
 void fwt_redis_kill(fwt_redis *redis);    /* SIGKILL */
 
+/* ---- ZooKeeper ---- */
+#define FWT_ZOOKEEPER_MAX_SESSION_MS 120000
+#define FWT_ZOOKEEPER_PACKET_BYTES   (8 * 1024 * 1024)
+/* A real ZooKeeper server on a free port with temporary data. Fails the test program if there is
+ * none. */
+typedef struct fwt_zookeeper {
+    fwt_proc *proc;
+    int port;
+    char data_dir[256];
+} fwt_zookeeper;
+void fwt_zookeeper_start(fwt_zookeeper *zookeeper);
+void fwt_zookeeper_restart(fwt_zookeeper *zookeeper); /* on the same data, after a kill */
+void fwt_zookeeper_kill(fwt_zookeeper *zookeeper);    /* SIGKILL */
+
 /* ---- bytes ---- */
 /* Decodes hex into memory to be freed. */
 uint8_t *fwt_unhex(const char *hex, size_t *ret_len);
