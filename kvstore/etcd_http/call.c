@@ -37,7 +37,7 @@ struct fwi_eh_call {
     unsigned times_sent;
     bool speaking, dropped, finished, too_long;
     CURLcode result;
-    long http_status;
+    long http_status, new_connections;
     int system_error;
     char *data; /* what came and was not yet told */
     size_t len, capacity, searched;
@@ -237,6 +237,7 @@ void fwi_eh_call_finished(fwi_eh_call *call, CURLcode result)
         curl_easy_getinfo(call->easy, CURLINFO_RESPONSE_CODE, &call->http_status);
         curl_easy_getinfo(call->easy, CURLINFO_OS_ERRNO, &system_error);
         call->system_error = (int)system_error;
+        curl_easy_getinfo(call->easy, CURLINFO_NUM_CONNECTS, &call->new_connections);
     }
     leave(call);
     be_ready(call);
@@ -270,6 +271,14 @@ static bool is_tls_failure(const fwi_eh_call *call, const char *text)
     }
 }
 
+/* True if the connection was new, and ended before the server said anything. */
+static bool is_closed_at_once(const fwi_eh_call *call)
+{
+    return call->new_connections && !call->len &&
+           (call->result == CURLE_GOT_NOTHING || call->result == CURLE_RECV_ERROR ||
+            call->result == CURLE_SEND_ERROR);
+}
+
 static void judge_failure(fwi_eh_call *call, fwi_eh_end *end)
 {
     end->text = call->error[0] ? call->error : curl_easy_strerror(call->result);
@@ -280,7 +289,14 @@ static void judge_failure(fwi_eh_call *call, fwi_eh_end *end)
         end->outcome = FWI_EH_NO_TLS;
     } else {
         end->outcome = call->times_sent ? FWI_EH_LOST : FWI_EH_NOT_SENT;
-        if (call->result == CURLE_ABORTED_BY_CALLBACK || call->result == CURLE_GOT_NOTHING)
+        if (call->result == CURLE_SSL_CONNECT_ERROR)
+            end->text = "the server ended the TLS handshake (does it speak TLS?)";
+        else if (is_closed_at_once(call))
+            end->text =
+                call->client->is_tls
+                    ? "the server closed the connection at once (does it want a certificate?)"
+                    : "the server closed the connection at once (does it want TLS?)";
+        else if (call->result == CURLE_ABORTED_BY_CALLBACK || call->result == CURLE_GOT_NOTHING)
             end->text = "the server closed the connection";
         else if (call->result == CURLE_COULDNT_CONNECT && call->system_error)
             end->text = uv_strerror(uv_translate_sys_error(call->system_error));

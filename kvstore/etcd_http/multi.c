@@ -15,8 +15,9 @@
 #include <stdlib.h>
 
 #define CONNECT_MS 2000
-#define MAX_IDLE_S 30L /* a connection that nobody used for so long may be dead, and is not used   \
-                        */
+#define MAX_IDLE_S                                                                                 \
+    30L /* a connection that nobody used for so long may be dead, and is not used                  \
+         */
 #define CA_CACHE_S    60L /* certificates that were renewed on disk are seen after that */
 #define ROOM          16  /* connections beside those of calls and streams */
 #define MAX_IDLE_EASY (sizeof((fwi_eh_multi *)0)->idle / sizeof(CURL *))
