@@ -115,6 +115,7 @@ static void on_done(const fw_kv_result *result, void *arg)
                            .status = result->status,
                            .succeeded = result->succeeded,
                            .revision = result->revision};
+    snprintf(answer.key, sizeof answer.key, "%s", result->detail); /* for who reads a dump */
     if (flight->kind == CHAOS_GET)
         answer.revision = result->count ? result->pairs[0].revision : 0;
     record(client, &answer);

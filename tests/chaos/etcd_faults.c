@@ -2,6 +2,7 @@
 
 #include <arpa/inet.h>
 #include <inttypes.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -9,6 +10,8 @@
 #include <unistd.h>
 
 static fwt_etcd etcd;
+static fwt_etcd_cluster cluster;
+static bool is_cluster;
 
 void etcd_start(chaos_stage *chaos)
 {
@@ -16,16 +19,48 @@ void etcd_start(chaos_stage *chaos)
     fwt_etcd_start(&etcd);
 }
 
+void etcd_start_cluster(chaos_stage *chaos)
+{
+    (void)chaos;
+    is_cluster = true;
+    fwt_etcd_cluster_start(&cluster);
+    fwt_etcd_cluster_leader(&cluster);
+}
+
+void etcd_start_with_users(chaos_stage *chaos)
+{
+    static const char *const options[] = {"--auth-token-ttl", "2", NULL};
+    fwt_etcd_start(&etcd);
+    fwt_etcd_kill(&etcd);
+    etcd.options = options;
+    fwt_etcd_restart(&etcd);
+    fwt_etcd_enable_users(&etcd, "secret");
+    chaos->user = "root";
+    chaos->password = "secret";
+}
+
 void etcd_stop(chaos_stage *chaos)
 {
     (void)chaos;
-    fwt_etcd_kill(&etcd);
+    if (is_cluster)
+        fwt_etcd_cluster_end(&cluster);
+    else
+        fwt_etcd_kill(&etcd);
+}
+
+void etcd_url(const char *scheme, int port, char *url, size_t size)
+{
+    if (is_cluster)
+        snprintf(url, size, "%s://127.0.0.1:%d,127.0.0.1:%d,127.0.0.1:%d/chaos", scheme,
+                 cluster.members[0].port, cluster.members[1].port, cluster.members[2].port);
+    else
+        snprintf(url, size, "%s://127.0.0.1:%d/chaos", scheme, port);
 }
 
 int etcd_port(chaos_stage *chaos)
 {
     (void)chaos;
-    return etcd.port;
+    return is_cluster ? cluster.members[0].port : etcd.port;
 }
 
 void etcd_kill(chaos_stage *chaos)
@@ -101,4 +136,54 @@ void etcd_no_space(chaos_stage *chaos)
     chaos_run_for(chaos, CHAOS_TTL_MS + 1000); /* leases are renewed meanwhile */
     post("/v3/maintenance/alarm", "{\"action\":\"DEACTIVATE\",\"alarm\":\"NOSPACE\"}");
     chaos_recover(chaos);
+}
+
+void etcd_token_expired(chaos_stage *chaos)
+{
+    chaos_run_some(chaos, 200, 500);
+    fwt_proxy_freeze(chaos->proxy, FWT_PROXY_BOTH);
+    chaos_run_for(chaos, 4500);
+    fwt_proxy_pass(chaos->proxy);
+    chaos_recover(chaos);
+    etcd_kill(chaos);
+    etcd_restart(chaos);
+    chaos_recover(chaos);
+}
+
+void etcd_leader_killed(chaos_stage *chaos)
+{
+    for (int i = 0; i < 2; i++) {
+        fwt_etcd *leader = &cluster.members[fwt_etcd_cluster_leader(&cluster)];
+        chaos_run_some(chaos, 200, 500);
+        fwt_etcd_kill(leader);
+        chaos_recover(chaos);
+        fwt_etcd_restart(leader);
+    }
+    chaos_recover(chaos);
+}
+
+void etcd_leader_hung(chaos_stage *chaos)
+{
+    fwt_etcd *leader = &cluster.members[fwt_etcd_cluster_leader(&cluster)];
+    chaos_run_some(chaos, 200, 500);
+    fwt_proc_signal(leader->proc, SIGSTOP);
+    chaos_recover(chaos);
+    chaos_run_some(chaos, 0, 2000);
+    fwt_proc_signal(leader->proc, SIGCONT);
+    chaos_recover(chaos);
+}
+
+void etcd_minority(chaos_stage *chaos)
+{
+    size_t alone = chaos_roll(chaos, FWT_ETCD_MEMBERS);
+    chaos_run_some(chaos, 200, 500);
+    for (size_t i = 0; i < FWT_ETCD_MEMBERS; i++)
+        if (i != alone)
+            fwt_proc_signal(cluster.members[i].proc, SIGSTOP);
+    chaos_run_for(chaos, CHAOS_TTL_MS + 1000);
+    for (size_t i = 0; i < FWT_ETCD_MEMBERS; i++)
+        if (i != alone)
+            fwt_proc_signal(cluster.members[i].proc, SIGCONT);
+    chaos_recover(chaos);
+    chaos_run_some(chaos, 200, 500);
 }

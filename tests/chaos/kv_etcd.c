@@ -6,7 +6,7 @@
 static void write_url(chaos_stage *chaos, int port, char *url, size_t size)
 {
     (void)chaos;
-    snprintf(url, size, "etcd://127.0.0.1:%d/chaos", port);
+    etcd_url("etcd", port, url, size);
 }
 
 static const chaos_scenario scenarios[] = {
@@ -22,6 +22,10 @@ static const chaos_scenario scenarios[] = {
     {"store_wiped", .run = chaos_store_wiped},
     {"compacted", .run = etcd_compacted},
     {"no_space", .run = etcd_no_space},
+    {"token_expired", .run = etcd_token_expired, .start = etcd_start_with_users},
+    {"leader_killed", .run = etcd_leader_killed, .start = etcd_start_cluster},
+    {"leader_hung", .run = etcd_leader_hung, .start = etcd_start_cluster},
+    {"minority", .run = etcd_minority, .start = etcd_start_cluster},
     {.name = NULL}};
 
 const chaos_driver chaos_this_driver = {.name = "etcd",
