@@ -266,7 +266,10 @@ fwi_etcd_call *fwi_etcd_call_start(fwi_etcd_client *client, size_t endpoint, fwi
                             .reply = {.fn = is_stream ? on_stream_message : on_tag, .arg = call},
                             .status = {.fn = on_tag, .arg = call},
                             .code = GRPC_STATUS_INTERNAL,
-                            .token = grpc_slice_ref(client->auth.token),
+                            /* A token that is over would make it refuse to give a new one. */
+                            .token = method == FWI_ETCD_AUTHENTICATE
+                                         ? grpc_empty_slice()
+                                         : grpc_slice_ref(client->auth.token),
                             .text = grpc_empty_slice()};
     grpc_metadata_array_init(&call->initial);
     grpc_metadata_array_init(&call->trailing);
