@@ -2,7 +2,7 @@
 #include "store.h"
 
 /* What the server takes is a setting of it (jute.maxbuffer): see README.md. */
-#define MAX_VALUE_BYTES (64u * 1024 * 1024)
+#define MAX_VALUE_BYTES (16u * 1024 * 1024)
 
 static const char *const params[] = {"jute_maxbuffer", NULL};
 

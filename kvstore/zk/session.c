@@ -171,6 +171,8 @@ static void connected(fwi_zk_session *session)
 
 static void on_session_event(fwi_zk_session *session, int state)
 {
+    if (session->ending)
+        return; /* the library may be gone */
     if (state == ZOO_CONNECTED_STATE) {
         connected(session);
     } else if (state == ZOO_EXPIRED_SESSION_STATE) {

@@ -170,21 +170,33 @@ static bool tell_changes(fwi_zk_watch *watch, int64_t limit, int64_t revision)
 
 /* ---- rounds ---- */
 
+/* True if a key was read that has changed after this revision: how it was then is not known. */
+static bool is_past(const fwi_zk_watch *watch, int64_t revision)
+{
+    fwi_list_for_each (node, &watch->touched)
+        if (change_of(watch, fwi_container_of(node, fwi_zk_key, touched)) > revision)
+            return true;
+    return false;
+}
+
 static void end_round(fwi_zk_watch *watch)
 {
     watch->in_round = false;
     if (watch->round_lost)
         return;
-    int64_t before = watch->horizon;
+    int64_t known = watch->horizon; /* all changes up to here */
     bool all = fwi_list_empty(&watch->next);
     watch->horizon = watch->seen;
     watch->rounds++;
+    watch->untold++;
+    if (!all && watch->untold < ROUNDS_MAX && (!known || is_past(watch, known)))
+        return;
+    watch->untold = 0;
     if (!watch->listed) {
-        if (all || watch->rounds >= ROUNDS_MAX)
-            (void)tell_list(watch, all ? watch->horizon : before);
+        (void)tell_list(watch, all ? watch->horizon : known);
         return;
     }
-    bool going = tell_changes(watch, all ? INT64_MAX : before, all ? watch->horizon : before);
+    bool going = tell_changes(watch, all ? INT64_MAX : known, all ? watch->horizon : known);
     /* After a loss of contact: the first round comes behind all that was missed, the second has
      * read it. */
     if (going && watch->coming_back && (all || watch->rounds > 1)) {
@@ -256,7 +268,7 @@ static void read_all_again(fwi_zk_watch *watch)
     for (size_t i = 0; i < 2; i++)
         if (watch->roots[i])
             fwi_zk_node_dirty_all(watch->roots[i]);
-    watch->rounds = 0;
+    watch->rounds = watch->untold = 0;
     watch->listed = false;
     watch->horizon = watch->seen = 0;
     fwi_zk_watch_step(watch);

@@ -62,6 +62,7 @@ struct fwi_zk_watch {
     bool ended, out_of_memory;
     bool in_round, round_lost; /* an answer of this round was lost: it does not count */
     bool listed;               /* the state was told; else it will be, as a list */
+    unsigned untold;           /* rounds since something was told */
     unsigned rounds;           /* since the beginning, or since contact came back */
     bool coming_back;          /* LIVE is to be told */
     int64_t horizon, seen;     /* largest revision of the last round, and of all */

@@ -180,9 +180,9 @@ typedef struct fw_kv_txn {
 } fw_kv_txn;
 
 /* The result has `succeeded`, and a pair for each GET of the branch that was done, in their order;
- * one of a missing key has revision 0. FW_EUNSUPPORTED: the store has none. FW_ELIMIT: over
- * FW_KV_TXN_MAX. FW_EOPTION: a branch puts or deletes a key twice. A GET sees what was there before
- * the transaction. */
+ * one of a missing key has revision 0. FW_EUNSUPPORTED: the store has none; as the status: none
+ * with puts under several leases (ZooKeeper). FW_ELIMIT: over FW_KV_TXN_MAX. FW_EOPTION: a branch
+ * puts or deletes a key twice. A GET sees what was there before the transaction. */
 FW_API FW_MUST_CHECK int fw_kv_do_txn(fw_kv *kv, const fw_kv_txn *txn, fw_kv_done_fn done,
                                       void *arg);
 

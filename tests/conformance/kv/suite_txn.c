@@ -281,8 +281,17 @@ START_TEST(puts_of_a_transaction_take_leases)
     then[0].lease = then[3].lease = then[4].lease = one.lease;
     then[1].lease = two.lease;
     fw_kv_txn txn = {.then = then, .then_count = KVT_COUNT(then)};
-    kvt_assert_status(kvt_txn(kv, &txn), FW_OK);
+    if (kvt_txn(kv, &txn)->status == FW_EUNSUPPORTED) {
+        /* ZooKeeper has transactions of one lease only. */
+        ck_assert_str_eq(kvt_listing(kv, ""), "");
+        fw_kv_txn_op second = then[1];
+        then[1] = then[--txn.then_count];
+        kvt_assert_status(kvt_txn(kv, &txn), FW_OK);
+        txn = (fw_kv_txn){.then = &second, .then_count = 1};
+        kvt_assert_status(kvt_txn(kv, &txn), FW_OK);
+    }
     ck_assert_int_eq(kvt_get(kv, "one")->pairs[0].lease, fw_kv_lease_id(one.lease));
+    ck_assert_int_eq(kvt_get(kv, "two")->pairs[0].lease, fw_kv_lease_id(two.lease));
     ck_assert_int_eq(kvt_get(kv, "free")->pairs[0].lease, 0);
     fw_kv_txn_op change[] = {PUT("moved", "6"), PUT("leaves", "7"), GET("one")};
     change[0].lease = two.lease;
