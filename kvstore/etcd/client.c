@@ -64,6 +64,8 @@ int fwi_etcd_client_check(const fwi_etcd_client *client)
 
 static void client_free(fwi_etcd_client *client)
 {
+    fwi_etcd_watches_fini(client);
+    fwi_etcd_keep_alive_fini(client);
     fwi_etcd_auth_fini(client);
     fwi_etcd_tls_fini(&client->tls);
     for (size_t i = 0; i < client->endpoint_count; i++)
@@ -108,7 +110,11 @@ int fwi_etcd_open(fw_kv *kv, const fw_url *url, const fwi_kv_access *access, voi
     if (err)
         goto fail;
     client->prefix_len = strlen(client->prefix);
-    err = fwi_etcd_auth_init(client, access);
+    err = fwi_etcd_watches_init(client);
+    if (!err)
+        err = fwi_etcd_keep_alive_init(client);
+    if (!err)
+        err = fwi_etcd_auth_init(client, access);
     if (!err && !strcmp(url->scheme, FWI_ETCD_TLS_SCHEME))
         err = fwi_etcd_tls_init(client, access);
     if (err)
