@@ -30,6 +30,7 @@ typedef struct chaos_scenario {
 typedef struct chaos_driver {
     const char *name;
     const chaos_scenario *scenarios; /* ends with one without a name */
+    size_t jobs;                     /* how many of them at a time; 0: 4 */
     void (*start)(chaos_stage *chaos);
     void (*stop)(chaos_stage *chaos);
     /* port: of the server, or of the proxy before it. */
@@ -66,8 +67,8 @@ struct chaos_stage {
     const char *user, *password;
     chaos_client clients[CHAOS_MAX_CLIENTS];
     size_t count;
-    int ends; /* the director's last words so far */
-    uint64_t wiped_ns;
+    int ends;                         /* the director's last words so far */
+    uint64_t wiped_from_ns, wiped_ns; /* see chaos_histories */
 };
 
 /* ---- for scenarios ---- */
@@ -89,6 +90,9 @@ bool chaos_await(chaos_stage *chaos, const atomic_bool *flag, unsigned ms);
 void chaos_await_resyncs(chaos_stage *chaos);
 /* One operation of the director, repeated until it is done; returns its revision. */
 int64_t chaos_put_end(chaos_stage *chaos, int word);
+/* Raises the revision by so much: what is emptied begins to count anew, and is recognised by a
+ * revision that went back, so it must have come far enough that it is not overtaken. */
+void chaos_put_ends(chaos_stage *chaos, int count);
 
 /* Faults that every server can have. */
 void chaos_calm(chaos_stage *chaos);

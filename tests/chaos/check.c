@@ -53,9 +53,10 @@ bool check_has_key(const struct op *op, const char *key)
 
 enum epoch check_epoch(const struct check *check, uint64_t from_ns, uint64_t to_ns)
 {
-    if (from_ns > check->in->wiped_ns)
+    const chaos_histories *in = check->in;
+    if (from_ns > in->wiped_ns || (from_ns == to_ns && from_ns > in->wiped_from_ns))
         return AFTER_WIPE;
-    return to_ns && to_ns < check->in->wiped_ns ? BEFORE_WIPE : ACROSS_WIPE;
+    return to_ns && to_ns < in->wiped_from_ns ? BEFORE_WIPE : ACROSS_WIPE;
 }
 
 /* ---- reading the records ---- */

@@ -43,7 +43,7 @@ void check_breach(struct check *check, const char *rule, const char *format, ...
 struct op *check_find(const struct check *check, uint64_t id);
 bool check_writes(const struct op *op);
 bool check_has_key(const struct op *op, const char *key);
-/* Of something that lasted from one time to the other (0: has not ended). */
+/* Of something that lasted from one time to the other (0: has not ended), or of a moment. */
 enum epoch check_epoch(const struct check *check, uint64_t from_ns, uint64_t to_ns);
 static inline bool check_is_data(const char *key)
 {

@@ -297,6 +297,12 @@ int64_t chaos_put_end(chaos_stage *chaos, int word)
     }
 }
 
+void chaos_put_ends(chaos_stage *chaos, int count)
+{
+    for (int i = 0; i < count; i++)
+        chaos_put_end(chaos, 0);
+}
+
 /* The pairs are to be freed. */
 static struct answer list(chaos_stage *chaos)
 {
@@ -404,6 +410,7 @@ static void check_all(chaos_stage *chaos, const struct answer *rest, uint64_t re
                            .final_count = rest->count,
                            .final_ns = rest_ns,
                            .sees_every_change = sees_all,
+                           .wiped_from_ns = chaos->wiped_from_ns,
                            .wiped_ns = chaos->wiped_ns,
                            .answer_ms = ANSWER_MS};
     print_sums(chaos);

@@ -77,9 +77,8 @@ typedef struct chaos_histories {
     size_t final_count;
     uint64_t final_ns;
     bool sees_every_change; /* FW_KV_CAN_SEE_EVERY_CHANGE */
-    /* When the store was emptied from outside, at a moment when no server ran and all of its
-     * answers had been heard; 0: never. */
-    uint64_t wiped_ns;
+    /* Between these times the store was emptied from outside; 0: never. */
+    uint64_t wiped_from_ns, wiped_ns;
     uint32_t answer_ms; /* within which every operation is answered */
 } chaos_histories;
 

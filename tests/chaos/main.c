@@ -7,7 +7,7 @@
  *     test_chaos_kv_NAME run SCENARIO   one, here; CK_FORK=no is its nature, so a debugger can look
  *
  * CHAOS_SEED repeats the choices of a run (its timing is the machine's own), CHAOS_JOBS says how
- * many scenarios run at a time (4), CHAOS_DUMP names a directory for the records.
+ * many scenarios run at a time, CHAOS_DUMP names a directory for the records.
  */
 #include "chaos.h"
 
@@ -145,7 +145,8 @@ static bool job_ended(struct job *job, bool *ret_failed)
 static int run_all(const chaos_scenario *const *wanted, size_t count)
 {
     struct job jobs[MAX_JOBS];
-    size_t limit = 4, running = 0, next = 0, failures = 0;
+    size_t limit = chaos_this_driver.jobs ? chaos_this_driver.jobs : 4, running = 0, next = 0,
+           failures = 0;
     const char *text = getenv("CHAOS_JOBS");
     if (text && atoi(text) > 0)
         limit = (size_t)atoi(text) < MAX_JOBS ? (size_t)atoi(text) : MAX_JOBS;

@@ -116,14 +116,11 @@ void chaos_client_killed(chaos_stage *chaos)
 void chaos_store_wiped(chaos_stage *chaos)
 {
     chaos_run_some(chaos, 500, 800);
-    /* What is emptied begins to count anew: it is recognised by a revision that went back, so it
-     * must have come far enough that it does not overtake. */
-    for (int i = 0; i < 1500; i++)
-        chaos_put_end(chaos, 0);
+    chaos_put_ends(chaos, 1500);
     chaos->driver->kill(chaos);
     chaos_run_for(chaos, 300); /* what it had answered is heard */
     chaos->driver->wipe(chaos);
-    chaos->wiped_ns = uv_hrtime();
+    chaos->wiped_from_ns = chaos->wiped_ns = uv_hrtime();
     chaos->driver->restart(chaos);
     chaos_recover(chaos);
     chaos_run_some(chaos, 200, 500);

@@ -480,7 +480,7 @@ END_TEST
 START_TEST(a_wipe_is_noticed)
 {
     writes(true, true, true);
-    histories.wiped_ns = now += SECOND;
+    histories.wiped_from_ns = histories.wiped_ns = now += SECOND;
     event(2, FW_KV_STALE, 8, "", 0, 0);
     event(2, FW_KV_RESYNC, 9, "", 0, 0);
     event(2, FW_KV_DELETE, 9, "k", 2, 0);
@@ -499,7 +499,7 @@ END_TEST
 START_TEST(a_wipe_that_nobody_notices_is_a_breach)
 {
     writes(true, true, true);
-    histories.wiped_ns = now += SECOND;
+    histories.wiped_from_ns = histories.wiped_ns = now += SECOND;
     end(2, 9);
     breaks("wipe");
 }
