@@ -21,11 +21,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define SHARED           64
-#define MAX_URL_BYTES    400
-#define LEAST_CAPACITY   4096
-#define MAX_PLAIN_TEXT   120 /* of a reply that is not JSON */
-#define MAX_NESTING_TEXT 400
+#define SHARED         64
+#define MAX_URL_BYTES  400
+#define LEAST_CAPACITY 4096
+#define MAX_PLAIN_TEXT 120 /* of a reply that is not JSON */
+#define MAX_TEXT       200
 
 struct fwi_eh_call {
     fwi_eh_client *client;
@@ -303,21 +303,6 @@ static void judge_failure(fwi_eh_call *call, fwi_eh_end *end)
     }
 }
 
-/* The error in a reply: beside the result of a call, or as the last message of a stream. */
-static void take_error(const cJSON *json, fwi_eh_end *end)
-{
-    const cJSON *error = fwi_eh_json_get(json, "error");
-    const cJSON *code = fwi_eh_json_get(json, "code");
-    end->text = fwi_eh_json_text(json, "message");
-    if (cJSON_IsObject(error)) {
-        code = fwi_eh_json_get(error, "grpc_code");
-        end->text = fwi_eh_json_text(error, "message");
-    } else if (!end->text[0]) {
-        end->text = fwi_eh_json_text(json, "error");
-    }
-    end->code = cJSON_IsNumber(code) && code->valueint ? code->valueint : FWI_EH_UNKNOWN;
-}
-
 /* A reply that is not etcd's: what stands before it has answered, or it is no etcd. */
 static void judge_foreign(const fwi_eh_call *call, fwi_eh_end *end, char *ret_text, size_t size)
 {
@@ -334,7 +319,7 @@ static void judge_foreign(const fwi_eh_call *call, fwi_eh_end *end, char *ret_te
 
 static void end_call(fwi_eh_call *call)
 {
-    char text[MAX_NESTING_TEXT];
+    char text[MAX_TEXT];
     fwi_eh_end end = {.outcome = FWI_EH_ANSWERED, .text = "", .bytes = call->len};
     cJSON *json = NULL;
     if (call->result) {
@@ -344,8 +329,8 @@ static void end_call(fwi_eh_call *call)
         end.text = "the server ended the stream";
     } else {
         json = call->len ? cJSON_ParseWithLength(call->data, call->len) : NULL;
-        if (cJSON_IsObject(json) && fwi_eh_json_get(json, "error")) {
-            take_error(json, &end);
+        if (fwi_eh_json_error(json, &end.code, &end.text)) {
+            end.outcome = FWI_EH_ANSWERED;
         } else if (call->http_status != 200) {
             judge_foreign(call, &end, text, sizeof text);
         } else {

@@ -12,6 +12,7 @@
 #include <string.h>
 
 #define LEAST_CAPACITY 256
+#define UNKNOWN        2 /* gRPC's code for an error without one */
 
 static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 
@@ -219,6 +220,27 @@ bool fwi_eh_json_bytes(const cJSON *object, const char *name, fw_slice *ret_byte
         return false;
     ret_bytes->data = field->valuestring;
     return decode((uint8_t *)field->valuestring, strlen(field->valuestring), &ret_bytes->len);
+}
+
+bool fwi_eh_json_error(const cJSON *reply, int *ret_code, const char **ret_text)
+{
+    const cJSON *error = fwi_eh_json_get(reply, "error");
+    const cJSON *code = fwi_eh_json_get(reply, "code");
+    if (!error && !code)
+        return false;
+    /* In a stream the error is an object. Gateways before etcd 3.6 give gRPC's code a name of its
+     * own there, and repeat the text of other errors as `error`. */
+    if (cJSON_IsObject(error)) {
+        code = fwi_eh_json_get(error, "grpc_code");
+        code = code ? code : fwi_eh_json_get(error, "code");
+        *ret_text = fwi_eh_json_text(error, "message");
+    } else {
+        *ret_text = fwi_eh_json_text(reply, "message");
+        if (!**ret_text)
+            *ret_text = fwi_eh_json_text(reply, "error");
+    }
+    *ret_code = cJSON_IsNumber(code) && code->valueint ? code->valueint : UNKNOWN;
+    return true;
 }
 
 bool fwi_eh_json_header(const cJSON *reply, uint64_t *ret_cluster, int64_t *ret_revision)

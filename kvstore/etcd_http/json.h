@@ -37,6 +37,10 @@ const char *fwi_eh_json_text(const cJSON *object, const char *name);
 /* Decodes in place: once for each field. The bytes live as long as the object. */
 FW_MUST_CHECK bool fwi_eh_json_bytes(const cJSON *object, const char *name, fw_slice *ret_bytes);
 
+/* True if a reply, or a message of a stream, tells an error: its code, which is gRPC's, and its
+ * text, which lives as long as the object. */
+bool fwi_eh_json_error(const cJSON *reply, int *ret_code, const char **ret_text);
+
 /* The header of a reply. */
 FW_MUST_CHECK bool fwi_eh_json_header(const cJSON *reply, uint64_t *ret_cluster,
                                       int64_t *ret_revision);

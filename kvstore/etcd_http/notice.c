@@ -37,23 +37,12 @@ static int read_events(fwi_eh_notice *notice, const cJSON *events)
     return FW_OK;
 }
 
-static void read_error(fwi_eh_notice *notice, const cJSON *error)
-{
-    const cJSON *code = fwi_eh_json_get(error, "grpc_code");
-    /* 2 is gRPC's UNKNOWN. */
-    notice->error_code = cJSON_IsNumber(code) && code->valueint ? code->valueint : 2;
-    notice->error = fwi_eh_json_text(error, "message");
-}
-
 int fwi_eh_notice_init(fwi_eh_notice *ret_notice, fw_slice message)
 {
     *ret_notice = (fwi_eh_notice){.json = cJSON_ParseWithLength(message.data, message.len)};
-    const cJSON *error = fwi_eh_json_get(ret_notice->json, "error");
     const cJSON *result = fwi_eh_json_get(ret_notice->json, "result");
-    if (error) {
-        read_error(ret_notice, error);
+    if (fwi_eh_json_error(ret_notice->json, &ret_notice->error_code, &ret_notice->error))
         return FW_OK;
-    }
     if (!cJSON_IsObject(result) ||
         !fwi_eh_json_header(result, &ret_notice->cluster, &ret_notice->revision) ||
         !fwi_eh_json_int64(result, "watch_id", &ret_notice->watch_id) ||

@@ -217,7 +217,6 @@ static void on_created(struct watch *watch, const fwi_eh_notice *notice)
     watch->token_renewed = false;
     fwi_loop_timer_stop(watch->client->loop, &watch->timer);
     fw_backoff_reset(&watch->backoff);
-    fwi_eh_text_fini(&watch->body);
     if (notice->cluster != watch->cluster)
         list_again(watch);
     else if (notice->revision < watch->front->revision)

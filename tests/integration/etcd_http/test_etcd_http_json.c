@@ -116,6 +116,30 @@ START_TEST(a_message_of_events_is_read)
 }
 END_TEST
 
+START_TEST(errors_are_read_as_gateways_of_all_versions_tell_them)
+{
+    static const char *const replies[] = {
+        "{\"error\":\"no\",\"message\":\"no\",\"code\":7}",
+        "{\"error\":\"no\",\"code\":7}",
+        "{\"code\":7,\"message\":\"no\",\"details\":[]}",
+        "{\"error\":{\"grpc_code\":7,\"http_code\":403,\"message\":\"no\"}}",
+        "{\"error\":{\"code\":7,\"message\":\"no\",\"details\":[]}}",
+    };
+    int code = 0;
+    const char *text = "";
+    for (size_t i = 0; i < sizeof replies / sizeof *replies; i++) {
+        cJSON *reply = cJSON_Parse(replies[i]);
+        ck_assert_msg(fwi_eh_json_error(reply, &code, &text), "%s", replies[i]);
+        ck_assert_int_eq(code, 7);
+        ck_assert_str_eq(text, "no");
+        cJSON_Delete(reply);
+    }
+    cJSON *reply = cJSON_Parse("{\"header\":{\"revision\":\"1\"}}");
+    ck_assert(!fwi_eh_json_error(reply, &code, &text) && !fwi_eh_json_error(NULL, &code, &text));
+    cJSON_Delete(reply);
+}
+END_TEST
+
 START_TEST(a_malformed_message_is_refused)
 {
     static const char *const bad[] = {
@@ -153,6 +177,7 @@ int main(void)
     tcase_add_test(tcase, numbers_are_whole_strings_of_64_bits);
     tcase_add_test(tcase, strings_are_escaped);
     tcase_add_test(tcase, a_message_of_events_is_read);
+    tcase_add_test(tcase, errors_are_read_as_gateways_of_all_versions_tell_them);
     tcase_add_test(tcase, a_malformed_message_is_refused);
     return fwt_main(suite);
 }
