@@ -119,7 +119,6 @@ struct fwi_redis_link {
     size_t address_count, address;
     fwi_redis_socket *socket;
     size_t greetings;  /* replies to AUTH, SELECT, SCRIPT LOAD that are to come */
-    bool is_reloading; /* only SCRIPT LOAD was sent */
     uint32_t patience_ms;
     unsigned strikes; /* checks in a row that saw nothing come or go */
     bool moved;       /* since the last check something did */
