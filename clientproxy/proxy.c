@@ -484,6 +484,9 @@ static void on_watcher_event(fw_watcher *watcher, const fw_watcher_event *event,
     case FW_WATCHER_REMOVED:
         drop_instance(proxy, event->instance);
         break;
+    case FW_WATCHER_HELD:
+    case FW_WATCHER_RELISTED:
+        break; /* it is in the list, before and after */
     case FW_WATCHER_RESTORED:
         for_all_waiting(proxy, &proxy->waiting, proxy->closing ? cancel_call : dispatch_again);
         break;

@@ -10,6 +10,7 @@ typedef enum fwi_fault_kind {
     FWI_SKIP_READ_BACK,  /* a put counts as registered, whatever its answer */
     FWI_SKIP_OWN_WATCH,  /* nobody looks whether the key is still there */
     FWI_IGNORE_REMOVALS, /* the watcher's list only grows */
+    FWI_SKIP_HOLD,       /* what the store loses is gone, alive or not */
     FWI_WATCH_FROM_NOW   /* a stream that breaks goes on with what happens next */
 } fwi_fault_kind;
 extern fwi_fault_kind fwi_fault;

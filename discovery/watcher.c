@@ -2,6 +2,10 @@
  * The watcher: the store's events become instances, added, changed, removed. `instances` is the
  * list as it was told; a snapshot holds on to a version of it.
  *
+ * An instance that the store has lost is removed, or handed to the holds, which decide later; as
+ * long as they have it, it is in `instances`. What counts as many at once is counted for each
+ * service, a whole batch before its first deletion is looked at.
+ *
  * With a file, the list begins as it was saved. `unconfirmed` is what of it the store has not
  * spoken of yet; when the store's first list is complete, that is gone.
  */
@@ -9,10 +13,13 @@
 
 #include "base/log.h"
 #include "base/loop.h"
+#include "base/map.h"
 #include "faults.h"
+#include "holds.h"
 #include "instance_set.h"
 #include "keys.h"
 #include "list_file.h"
+#include "watcher.h"
 
 #include <fairway/error.h>
 #include <stdatomic.h>
@@ -22,6 +29,7 @@
 #include <uv.h>
 
 #define DEFAULT_SAVE_MS 5000
+#define LOSS_WINDOW_MS  1000
 
 struct counted_snapshot {
     atomic_uint references;
@@ -35,15 +43,30 @@ struct fw_watcher {
     fw_watcher_options options;
     fwi_set_node *instances, *unconfirmed;
     struct counted_snapshot *snapshot; /* of the present state, or NULL */
-    fwi_list_file *file;               /* or NULL */
-    int64_t saved_ms;                  /* of the list that was restored, or 0 */
-    size_t open_parts;                 /* the watch and the file, while closing */
+    fwi_holds *holds;
+    fwi_map losses;      /* service -> struct losses */
+    fwi_list_file *file; /* or NULL */
+    int64_t saved_ms;    /* of the list that was restored, or 0 */
+    size_t open_parts;   /* the watch and the file, while closing */
     int64_t revision;
     bool synced, stale, ended, closing;
     uint64_t stale_since_ms;
     fw_kv_closed_fn on_closed;
     void *closed_arg;
 };
+
+/* How many instances a service has lost lately. */
+struct losses {
+    uint64_t since_ms;
+    size_t count;
+};
+
+/* How many instances a service has. */
+static size_t count_of(const fwi_set_node *instances, const char *service)
+{
+    static const char last[] = "\x7f"; /* stands behind every id: none has such a character */
+    return fwi_set_rank(instances, service, last) - fwi_set_rank(instances, service, "");
+}
 
 /* ---- snapshots ---- */
 
@@ -77,11 +100,9 @@ const fw_instance *fw_snapshot_find(const fw_snapshot *snapshot, const char *ser
 size_t fw_snapshot_service(const fw_snapshot *snapshot, const char *service, size_t *ret_first)
 {
     const fwi_set_node *instances = counted(snapshot)->instances;
-    static const char last[] = "\x7f"; /* stands behind every id: none has such a character */
-    size_t first = fwi_set_rank(instances, service, "");
     if (ret_first)
-        *ret_first = first;
-    return fwi_set_rank(instances, service, last) - first;
+        *ret_first = fwi_set_rank(instances, service, "");
+    return count_of(instances, service);
 }
 
 /* The list, or what is known of it, has changed. */
@@ -105,6 +126,7 @@ int fw_watcher_snapshot(fw_watcher *watcher, const fw_snapshot **ret_snapshot)
                                        .synced = watcher->synced,
                                        .restored = !watcher->synced && watcher->saved_ms,
                                        .saved_ms = watcher->synced ? 0 : watcher->saved_ms,
+                                       .held = watcher->holds ? fwi_holds_count(watcher->holds) : 0,
                                        .stale = watcher->stale,
                                        .stale_since_ms = watcher->stale_since_ms};
         watcher->snapshot = made;
@@ -181,6 +203,7 @@ static void pass_over(const char *key, int reason)
             FWI_TEXT("reason", fw_strerror(reason)));
 }
 
+/* Takes an instance out of the list. */
 static void remove_instance(fw_watcher *watcher, const char *service, const char *id,
                             int64_t revision)
 {
@@ -197,11 +220,78 @@ static void remove_instance(fw_watcher *watcher, const char *service, const char
     fw_instance_release(instance);
 }
 
+/* ---- what the store has lost ---- */
+
+static void on_held(const fw_instance *instance, int64_t revision, void *arg)
+{
+    fw_watcher *watcher = arg;
+    forget_snapshot(watcher);
+    fwi_log(FW_LOG_WARN, "watcher", "held: the store has lost it, but it answers",
+            FWI_TEXT("service", instance->service), FWI_TEXT("id", instance->id));
+    emit(watcher, FW_WATCHER_HELD, instance, revision, FW_OK, "");
+}
+
+static void on_let_go(const fw_instance *instance, int64_t revision, int reason, void *arg)
+{
+    fw_watcher *watcher = arg;
+    fwi_log(FW_LOG_INFO, "watcher", "gone: the store has lost it, and it does not answer",
+            FWI_TEXT("service", instance->service), FWI_TEXT("id", instance->id),
+            FWI_TEXT("reason", fw_strerror(reason)));
+    remove_instance(watcher, instance->service, instance->id, revision);
+}
+
+/* Counts a loss that is about to be looked at. */
+static void count_loss(fw_watcher *watcher, const char *service)
+{
+    size_t len = strlen(service);
+    uint64_t now_ms = fw_loop_now_ms(fw_kv_loop(watcher->kv));
+    struct losses *losses = fwi_map_get(&watcher->losses, service, len);
+    if (!losses) {
+        losses = calloc(1, sizeof *losses);
+        if (!losses || fwi_map_put(&watcher->losses, service, len, losses, NULL)) {
+            free(losses);
+            return; /* it counts as a single one */
+        }
+    }
+    if (now_ms - losses->since_ms > LOSS_WINDOW_MS)
+        *losses = (struct losses){.since_ms = now_ms};
+    losses->count++;
+}
+
+static bool is_suspicious(const fw_watcher *watcher, const fw_instance *instance)
+{
+    if (watcher->options.no_hold || instance->state == FW_INSTANCE_OFFLINE ||
+        FWI_FAULT(FWI_SKIP_HOLD))
+        return false;
+    const struct losses *losses =
+        fwi_map_get(&watcher->losses, instance->service, strlen(instance->service));
+    return (losses && losses->count > 1) || count_of(watcher->instances, instance->service) == 1;
+}
+
+/* The store no longer has an instance. */
+static void lose_instance(fw_watcher *watcher, const char *service, const char *id,
+                          int64_t revision)
+{
+    const fw_instance *instance = fwi_set_find(watcher->instances, service, id);
+    if (!instance)
+        return;
+    if (is_suspicious(watcher, instance) && !fwi_holds_add(watcher->holds, instance, revision))
+        forget_snapshot(watcher);
+    else
+        remove_instance(watcher, service, id, revision);
+}
+
+void fw_watcher_each_held(const fw_watcher *watcher, fw_watcher_held_fn fn, void *arg)
+{
+    if (watcher->holds)
+        fwi_holds_each(watcher->holds, fn, arg);
+}
+
 static void on_delete(fw_watcher *watcher, const fw_kv_pair *pair)
 {
     char service[FWI_MAX_NAME_BYTES + 1], id[FWI_MAX_NAME_BYTES + 1];
     if (split_key(pair->key, service, id) && !FWI_FAULT(FWI_IGNORE_REMOVALS))
-        remove_instance(watcher, service, id, pair->revision);
+        lose_instance(watcher, service, id, pair->revision);
 }
 
 static void on_put(fw_watcher *watcher, const fw_kv_pair *pair)
@@ -226,21 +316,28 @@ static void on_put(fw_watcher *watcher, const fw_kv_pair *pair)
         return;
     }
     touch_file(watcher);
-    bool is_confirmed = old && confirm(watcher, instance) && is_same(old, instance);
-    if (!is_confirmed)
+    /* Known from disk, or held: if it is as it was, that is no news of the instance. */
+    bool was_held, had_answered;
+    was_held = fwi_holds_drop(watcher->holds, service, id, &had_answered);
+    bool was_saved = old && confirm(watcher, instance);
+    if (!old || !(was_saved || was_held) || !is_same(old, instance))
         emit(watcher, old ? FW_WATCHER_CHANGED : FW_WATCHER_ADDED, instance, pair->revision, FW_OK,
              "");
+    else if (had_answered)
+        emit(watcher, FW_WATCHER_RELISTED, instance, pair->revision, FW_OK, "");
     fw_instance_release(old);
 }
 
 /* The store's list is complete: what of the saved one it does not have is gone. */
 static void drop_unconfirmed(fw_watcher *watcher, int64_t revision)
 {
+    for (size_t i = 0; i < fwi_set_count(watcher->unconfirmed); i++)
+        count_loss(watcher, fwi_set_at(watcher->unconfirmed, i)->service);
     while (watcher->unconfirmed && !watcher->closing && !watcher->ended) {
         const fw_instance *gone = fwi_set_at(watcher->unconfirmed, 0);
         const fw_instance *instance = fw_instance_acquire(gone);
         if (confirm(watcher, instance))
-            remove_instance(watcher, instance->service, instance->id, revision);
+            lose_instance(watcher, instance->service, instance->id, revision);
         fw_instance_release(instance);
     }
 }
@@ -253,10 +350,19 @@ static void on_stale(fw_watcher *watcher, const fw_kv_event *event)
     emit(watcher, FW_WATCHER_STALE, NULL, 0, event->reason, event->detail);
 }
 
+static void count_losses(fw_watcher *watcher, const fw_kv_event *events, size_t count)
+{
+    char service[FWI_MAX_NAME_BYTES + 1], id[FWI_MAX_NAME_BYTES + 1];
+    for (size_t i = 0; i < count; i++)
+        if (events[i].type == FW_KV_DELETE && split_key(events[i].pair.key, service, id))
+            count_loss(watcher, service);
+}
+
 static void on_kv_events(fw_kv_watch *watch, const fw_kv_event *events, size_t count, void *arg)
 {
     (void)watch;
     fw_watcher *watcher = arg;
+    count_losses(watcher, events, count);
     for (size_t i = 0; i < count && !watcher->closing && !watcher->ended; i++) {
         const fw_kv_event *event = &events[i];
         if (event->pair.revision > watcher->revision)
@@ -340,6 +446,11 @@ static int open_file(fw_watcher *watcher)
 
 static void watcher_free(fw_watcher *watcher)
 {
+    fwi_holds_destroy(watcher->holds);
+    size_t position = 0;
+    for (fwi_map_entry *entry; (entry = fwi_map_next(&watcher->losses, &position));)
+        free(entry->value);
+    fwi_map_fini(&watcher->losses);
     forget_snapshot(watcher);
     fwi_set_release(watcher->instances);
     fwi_set_release(watcher->unconfirmed);
@@ -347,8 +458,8 @@ static void watcher_free(fw_watcher *watcher)
     free(watcher);
 }
 
-int fw_watcher_new(fw_kv *kv, const char *service, const fw_watcher_options *options,
-                   fw_watcher **ret_watcher)
+int fwi_watcher_new(fw_kv *kv, const char *service, const fw_watcher_options *options,
+                    const fwi_prober *prober, fw_watcher **ret_watcher)
 {
     if (service && !fwi_name_valid(service))
         return FW_ESERVICE;
@@ -360,8 +471,11 @@ int fw_watcher_new(fw_kv *kv, const char *service, const fw_watcher_options *opt
     char prefix[sizeof FWI_SERVICES_PREFIX + FWI_MAX_NAME_BYTES + 2];
     snprintf(prefix, sizeof prefix, FWI_SERVICES_PREFIX "%s%s", service ? "/" : "",
              service ? service : "");
-    int err = FW_OK;
-    if (options->saved_list && !(watcher->options.saved_list = strdup(options->saved_list)))
+    fwi_holds_options holds = {
+        .prober = prober, .on_held = on_held, .on_let_go = on_let_go, .arg = watcher};
+    int err = fwi_holds_create(fw_kv_loop(kv), &holds, &watcher->holds);
+    watcher->options.saved_list = NULL;
+    if (!err && options->saved_list && !(watcher->options.saved_list = strdup(options->saved_list)))
         err = UV_ENOMEM;
     if (!err)
         err = fw_kv_watch_tree(kv, prefix, on_kv_events, watcher, &watcher->watch);
@@ -380,6 +494,12 @@ int fw_watcher_new(fw_kv *kv, const char *service, const fw_watcher_options *opt
     return FW_OK;
 }
 
+int fw_watcher_new(fw_kv *kv, const char *service, const fw_watcher_options *options,
+                   fw_watcher **ret_watcher)
+{
+    return fwi_watcher_new(kv, service, options, &fwi_prober_connect, ret_watcher);
+}
+
 static void on_part_closed(void *arg)
 {
     fw_watcher *watcher = arg;
@@ -395,6 +515,8 @@ void fw_watcher_close(fw_watcher *watcher, fw_kv_closed_fn on_closed, void *arg)
     if (watcher->closing)
         return;
     watcher->closing = true;
+    fwi_holds_destroy(watcher->holds);
+    watcher->holds = NULL;
     watcher->on_closed = on_closed;
     watcher->closed_arg = arg;
     watcher->open_parts = watcher->file ? 2 : 1;

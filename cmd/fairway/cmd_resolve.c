@@ -174,6 +174,7 @@ static const struct {
     [FW_WATCHER_REMOVED] = {"removed", "- "}, [FW_WATCHER_SYNCED] = {"synced", "= "},
     [FW_WATCHER_STALE] = {"stale", "! "},     [FW_WATCHER_LIVE] = {"live", "= "},
     [FW_WATCHER_FATAL] = {"fatal", "! "},     [FW_WATCHER_RESTORED] = {"restored", "= "},
+    [FW_WATCHER_HELD] = {"held", "? "},       [FW_WATCHER_RELISTED] = {"relisted", "= "},
 };
 
 static void on_watch_event(fw_watcher *watcher, const fw_watcher_event *event, void *arg)

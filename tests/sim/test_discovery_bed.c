@@ -8,6 +8,7 @@
  *   listed     an instance whose process runs and has reached the store for SETTLE_MS is in it
  *   unlisted   what a killed process registered is out of it after its TTL and SETTLE_MS
  *   told       a consumer that has reached the store for SETTLE_MS shows what is in it
+ *   empty      a consumer's list is not empty while an instance that it knew runs and answers
  *   ordered    outside of lists, a consumer hears of growing revisions
  *
  * A failure prints its seed; BED_SEED=n runs that one alone. BED_SECONDS says for how long (real)
@@ -16,6 +17,7 @@
 #include "fwt.h"
 #include "sim.h"
 #include "sim_impl.h"
+#include "watcher.h"
 
 #include "base/random.h"
 #include "faults.h"
@@ -25,6 +27,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <uv.h>
 
 #define PROVIDERS     4
 #define CONSUMERS     2
@@ -48,6 +51,7 @@ struct provider {
 
 struct consumer {
     sim_process *process;
+    bool knew[PROVIDERS]; /* the provider that runs there now */
     fw_kv *kv;
     fw_watcher *watcher;
     uint64_t troubled_ms;
@@ -99,6 +103,51 @@ static void provider_start(struct provider *provider)
     FWT_OK(fw_registrar_set(provider->registrar, &instance));
 }
 
+/* ---- probes: whoever runs answers ---- */
+
+struct fwi_probe {
+    fw_loop *loop;
+    fwi_timer timer;
+    fwi_probe_fn fn;
+    void *arg;
+    char id[16];
+};
+
+static void on_probed(fwi_timer *timer, void *arg)
+{
+    (void)timer;
+    fwi_probe *probe = arg;
+    int result = UV_ECONNREFUSED;
+    for (size_t i = 0; i < PROVIDERS; i++)
+        if (!strcmp(bed.providers[i].id, probe->id))
+            result = FW_OK;
+    fwi_probe_fn fn = probe->fn;
+    void *fn_arg = probe->arg;
+    free(probe);
+    fn(result, fn_arg);
+}
+
+static int probe_start(fw_loop *loop, const fw_instance *instance, uint32_t timeout_ms,
+                       fwi_probe_fn fn, void *arg, fwi_probe **ret_probe)
+{
+    (void)timeout_ms;
+    fwi_probe *probe = sim_alloc(sizeof *probe);
+    *probe = (fwi_probe){.loop = loop, .fn = fn, .arg = arg};
+    snprintf(probe->id, sizeof probe->id, "%s", instance->id);
+    probe->timer = (fwi_timer){.fn = on_probed, .arg = probe};
+    fwi_loop_timer_start(loop, &probe->timer, 1 + sim_random(bed.world, 50));
+    *ret_probe = probe;
+    return FW_OK;
+}
+
+static void probe_cancel(fwi_probe *probe)
+{
+    fwi_loop_timer_stop(probe->loop, &probe->timer);
+    free(probe);
+}
+
+static const fwi_prober prober = {.start = probe_start, .cancel = probe_cancel};
+
 static void on_event(fw_watcher *watcher, const fw_watcher_event *event, void *arg)
 {
     (void)watcher;
@@ -133,7 +182,7 @@ static void consumer_start(struct consumer *consumer)
     FWT_OK(fw_kv_open(consumer->process->loop, sim_url(consumer->process), &kv_options,
                       &consumer->kv));
     fw_watcher_options options = {.on_event = on_event, .arg = consumer};
-    FWT_OK(fw_watcher_new(consumer->kv, NULL, &options, &consumer->watcher));
+    FWT_OK(fwi_watcher_new(consumer->kv, NULL, &options, &prober, &consumer->watcher));
     FWT_OK(fw_kv_watch_tree(consumer->kv, "services", on_kv_events, consumer, &consumer->watch));
 }
 
@@ -237,6 +286,7 @@ static void trouble_process(struct provider *provider, struct consumer *consumer
     last(process_returns, provider, consumer);
 }
 
+/* Its id changes at once: whoever probes it is refused. */
 static void kill_and_replace(struct provider *provider)
 {
     if (bed.dead_count < MAX_DEAD) {
@@ -246,6 +296,8 @@ static void kill_and_replace(struct provider *provider)
     sim_process_kill(provider->process);
     process_end(provider->process, provider->registrar, NULL, provider->kv);
     provider_start(provider);
+    for (size_t i = 0; i < CONSUMERS; i++)
+        bed.consumers[i].knew[provider - bed.providers] = false;
 }
 
 static void trouble_store(unsigned kind)
@@ -335,6 +387,20 @@ static bool is_settled(uint64_t troubled_ms, bool is_faulty)
     return !is_faulty && !bed.is_store_faulty && bed.world->now_ms > since + SETTLE_MS;
 }
 
+static void check_not_empty(struct consumer *consumer)
+{
+    const fw_snapshot *snapshot;
+    FWT_OK(fw_watcher_snapshot(consumer->watcher, &snapshot));
+    for (size_t i = 0; i < PROVIDERS; i++) {
+        const char *id = bed.providers[i].id;
+        if (fw_snapshot_find(snapshot, "echo", id))
+            consumer->knew[i] = true;
+        else if (consumer->knew[i] && !snapshot->count)
+            violated("empty", id);
+    }
+    fw_snapshot_release(snapshot);
+}
+
 static void check_consumer(struct consumer *consumer)
 {
     const fw_snapshot *snapshot;
@@ -363,6 +429,8 @@ static void on_check(void *arg)
     for (size_t i = 0; i < bed.dead_count; i++)
         if (is_settled(bed.dead[i].died_ms + TTL_MS, false) && is_listed(bed.dead[i].id))
             violated("unlisted", bed.dead[i].id);
+    for (size_t i = 0; i < CONSUMERS; i++)
+        check_not_empty(&bed.consumers[i]);
     /* A provider's own news takes time to travel: consumers are looked at when all is quiet. */
     for (size_t i = 0; i < CONSUMERS; i++)
         if (is_quiet && is_settled(bed.consumers[i].troubled_ms, bed.consumers[i].is_faulty))
@@ -497,6 +565,12 @@ START_TEST(a_list_that_only_grows_is_caught)
 }
 END_TEST
 
+START_TEST(a_list_that_a_wiped_store_empties_is_caught)
+{
+    must_be_caught(FWI_SKIP_HOLD, "empty");
+}
+END_TEST
+
 START_TEST(a_watch_that_begins_after_the_list_is_caught)
 {
     must_be_caught(FWI_WATCH_FROM_NOW, "told");
@@ -513,6 +587,7 @@ int main(void)
     tcase_add_test(tcase, a_put_that_is_not_read_back_is_caught);
     tcase_add_test(tcase, a_deleted_key_that_nobody_notices_is_caught);
     tcase_add_test(tcase, a_list_that_only_grows_is_caught);
+    tcase_add_test(tcase, a_list_that_a_wiped_store_empties_is_caught);
     tcase_add_test(tcase, a_watch_that_begins_after_the_list_is_caught);
     return fwt_main(suite);
 }

@@ -110,6 +110,9 @@ typedef enum fw_watcher_event_type {
     FW_WATCHER_RESTORED, /* the list is the one that was saved on disk; at most once, before the
                             first SYNCED, whose differences to it come as events of their own */
     FW_WATCHER_SYNCED,   /* the list is complete as of now: once at the start, and after a resync */
+    FW_WATCHER_HELD, /* the store no longer has the instance, but it answers: it stays in the list
+                      */
+    FW_WATCHER_RELISTED, /* the store has it again as it was */
     FW_WATCHER_STALE,    /* the store is out of reach: the list may be old */
     FW_WATCHER_LIVE,     /* it is back, nothing was missed */
     FW_WATCHER_FATAL     /* the watch cannot go on */
@@ -117,7 +120,7 @@ typedef enum fw_watcher_event_type {
 
 typedef struct fw_watcher_event {
     fw_watcher_event_type type;
-    const fw_instance *instance; /* ADDED, CHANGED, REMOVED (as last known): acquire to keep */
+    const fw_instance *instance; /* ADDED ... HELD, RELISTED (as last known): acquire to keep */
     int64_t revision;
     int reason; /* STALE, FATAL */
     const char *detail;
@@ -129,6 +132,11 @@ typedef struct fw_watcher_options {
      * watcher is closed. */
     const char *saved_list;
     uint32_t save_after_ms; /* 0: 5000 */
+    /* What the store has lost is out of the list at once, whatever it is. Otherwise, when a service
+     * loses two instances or more within a second, or its last one, each is asked whether it is
+     * there (a connection is made): one that is not goes at once, one that answers stays for as
+     * long as it does. An instance that was marked offline always goes at once. */
+    bool no_hold;
     void (*on_event)(fw_watcher *watcher, const fw_watcher_event *event, void *arg);
     void *arg;
 } fw_watcher_options;
@@ -141,6 +149,17 @@ FW_API FW_MUST_CHECK int fw_watcher_new(fw_kv *kv, const char *service,
 /* No event after this call; then on_closed (may be NULL). Idempotent, callable in on_event. */
 FW_API void fw_watcher_close(fw_watcher *watcher, fw_kv_closed_fn on_closed, void *arg);
 
+/* An instance that is in the list though the store no longer has it. */
+typedef struct fw_watcher_held {
+    const fw_instance *instance; /* borrowed */
+    int64_t revision;            /* at which the store lost it */
+    uint64_t since_ms;           /* on the loop's clock */
+    unsigned answers;            /* to our probes; 0: not known yet */
+} fw_watcher_held;
+typedef void (*fw_watcher_held_fn)(const fw_watcher_held *held, void *arg);
+/* Calls for each, in no order, before it returns. */
+FW_API void fw_watcher_each_held(const fw_watcher *watcher, fw_watcher_held_fn fn, void *arg);
+
 /* The list at one moment, sorted by service and id; immutable. */
 typedef struct fw_snapshot {
     size_t count;
@@ -148,6 +167,7 @@ typedef struct fw_snapshot {
     bool synced;      /* a complete list was received */
     bool restored;    /* until then: it is the list that was saved at saved_ms */
     int64_t saved_ms; /* Unix time; 0: not from disk */
+    size_t held;      /* instances that the store no longer has; see fw_watcher_each_held */
     bool stale;       /* the store is out of reach since stale_since_ms (loop's clock) */
     uint64_t stale_since_ms;
 } fw_snapshot;

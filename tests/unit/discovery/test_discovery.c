@@ -2,6 +2,7 @@
 #include "fwt.h"
 
 #include <fairway/discovery.h>
+#include <fairway/transport.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,6 +14,8 @@ static fw_registrar *registrar;
 static fw_watcher *watcher;
 static size_t closed, done, synced, added, changed, removed, registered, lost;
 static char last_id[64], last_addr[64];
+static size_t held, relisted;
+static bool no_hold;
 
 static void on_closed(void *arg)
 {
@@ -48,6 +51,12 @@ static void on_event(fw_watcher *from, const fw_watcher_event *event, void *arg)
     case FW_WATCHER_SYNCED:
         synced++;
         break;
+    case FW_WATCHER_HELD:
+        held++;
+        break;
+    case FW_WATCHER_RELISTED:
+        relisted++;
+        break;
     default:
         ck_abort_msg("event %d", event->type);
     }
@@ -73,7 +82,7 @@ static void setup(void)
 
 static void watch(const char *service)
 {
-    fw_watcher_options options = {.on_event = on_event};
+    fw_watcher_options options = {.on_event = on_event, .no_hold = no_hold};
     FWT_OK(fw_watcher_new(other, service, &options, &watcher));
     fwt_run_count(&synced, 1, 5000);
 }
@@ -100,16 +109,16 @@ START_TEST(an_instance_comes_changes_and_goes)
 {
     setup();
     watch("echo");
-    fw_instance a = instance_of("a", "h:1"), b = instance_of("b", "h:2");
+    fw_instance a = instance_of("a", "127.0.0.1:1"), b = instance_of("b", "127.0.0.1:2");
     FWT_OK(fw_registrar_set(registrar, &a));
     FWT_OK(fw_registrar_set(registrar, &b));
     fwt_run_count(&registered, 1, 5000);
     fwt_run_count(&added, 2, 5000);
-    a.addr = "h:3";
+    a.addr = "127.0.0.1:3";
     FWT_OK(fw_registrar_set(registrar, &a));
     fwt_run_count(&changed, 1, 5000);
     ck_assert_str_eq(last_id, "a");
-    ck_assert_str_eq(last_addr, "h:3");
+    ck_assert_str_eq(last_addr, "127.0.0.1:3");
     fw_registrar_close(registrar, on_closed, NULL);
     registrar = NULL;
     fwt_run_count(&removed, 2, 5000);
@@ -124,7 +133,7 @@ START_TEST(it_stays_for_longer_than_its_lease)
 {
     setup();
     watch(NULL);
-    fw_instance a = instance_of("a", "h:1");
+    fw_instance a = instance_of("a", "127.0.0.1:1");
     FWT_OK(fw_registrar_set(registrar, &a));
     fwt_run_count(&added, 1, 5000);
     fwt_run_for(2500);
@@ -136,8 +145,9 @@ END_TEST
 START_TEST(a_deleted_key_is_put_again)
 {
     setup();
+    no_hold = true;
     watch("echo");
-    fw_instance a = instance_of("a", "h:1");
+    fw_instance a = instance_of("a", "127.0.0.1:1");
     FWT_OK(fw_registrar_set(registrar, &a));
     fwt_run_count(&registered, 1, 5000);
     fwt_run_count(&added, 1, 5000);
@@ -150,10 +160,104 @@ START_TEST(a_deleted_key_is_put_again)
 }
 END_TEST
 
+static void put_node(const char *key, const char *json)
+{
+    size_t before = done;
+    FWT_OK(fw_kv_put(kv, key, (fw_slice){json, strlen(json)}, NULL, on_done, NULL));
+    fwt_run_count(&done, before + 1, 5000);
+}
+
+static void on_accept(fw_listener *listener, fw_conn *conn, void *arg)
+{
+    (void)listener;
+    (void)arg;
+    fw_conn_close(conn, 0);
+}
+
+static void on_listener_closed(fw_listener *listener, void *arg)
+{
+    (void)listener;
+    ++*(size_t *)arg;
+}
+
+static void see_held(const fw_watcher_held *one, void *arg)
+{
+    ck_assert_str_eq(one->instance->id, "alive");
+    ck_assert_uint_ge(one->answers, 1);
+    ++*(size_t *)arg;
+}
+
+START_TEST(what_the_store_lost_is_held_while_it_answers)
+{
+    setup();
+    size_t listeners_closed = 0, seen = 0;
+    fw_listener *listener;
+    fw_listener_options options = {
+        .on_accept = on_accept, .on_closed = on_listener_closed, .arg = &listeners_closed};
+    FWT_OK(fw_listener_new(fwt_loop, "tcp://127.0.0.1:0", &options, &listener));
+    char alive[100];
+    snprintf(alive, sizeof alive, "{\"net\":\"tcp\",\"addr\":\"%s\"}",
+             fw_listener_url(listener) + strlen("tcp://"));
+    const char *dead = "{\"net\":\"unix\",\"addr\":\"/nobody/listens\"}";
+    put_node("services/echo/alive", alive);
+    put_node("services/echo/dead", dead);
+    put_node("services/echo/draining", "{\"net\":\"unix\",\"addr\":\"/x\",\"state\":1}");
+    watch("echo");
+    ck_assert_uint_eq(added, 3);
+
+    /* All gone at once: only what answers stays, and is told once. */
+    size_t before = done;
+    FWT_OK(fw_kv_delete_tree(kv, "services", on_done, NULL));
+    fwt_run_count(&done, before + 1, 5000);
+    fwt_run_count(&removed, 2, 5000);
+    fwt_run_count(&held, 1, 5000);
+    fwt_run_for(700);
+    ck_assert_uint_eq(held, 1);
+    fw_watcher_each_held(watcher, see_held, &seen);
+    ck_assert_uint_eq(seen, 1);
+    const fw_snapshot *snapshot;
+    FWT_OK(fw_watcher_snapshot(watcher, &snapshot));
+    ck_assert_uint_eq(snapshot->count, 1);
+    ck_assert_uint_eq(snapshot->held, 1);
+    fw_snapshot_release(snapshot);
+
+    /* It is back: no news but that. */
+    put_node("services/echo/alive", alive);
+    fwt_run_count(&relisted, 1, 5000);
+    ck_assert_uint_eq(added, 3);
+    ck_assert_uint_eq(changed, 0);
+
+    /* And when it ends, it goes. */
+    fw_listener_close(listener);
+    fwt_run_count(&listeners_closed, 1, 5000);
+    FWT_OK(fw_kv_delete(kv, "services/echo/alive", on_done, NULL));
+    fwt_run_count(&removed, 3, 5000);
+    teardown();
+}
+END_TEST
+
+START_TEST(one_of_many_goes_at_once)
+{
+    setup();
+    const char *dead = "{\"net\":\"tcp\",\"addr\":\"127.0.0.1:1\"}";
+    put_node("services/echo/a", dead);
+    put_node("services/echo/b", dead);
+    watch("echo");
+    FWT_OK(fw_kv_delete(kv, "services/echo/a", on_done, NULL));
+    fwt_run_count(&removed, 1, 5000);
+    const fw_snapshot *snapshot;
+    FWT_OK(fw_watcher_snapshot(watcher, &snapshot));
+    ck_assert_uint_eq(snapshot->count, 1);
+    ck_assert_uint_eq(snapshot->held, 0);
+    fw_snapshot_release(snapshot);
+    teardown();
+}
+END_TEST
+
 START_TEST(bad_instances_are_refused)
 {
     setup();
-    fw_instance bad = instance_of("a b", "h:1");
+    fw_instance bad = instance_of("a b", "127.0.0.1:1");
     FWT_ERR(fw_registrar_set(registrar, &bad), FW_EINSTANCE);
     bad.service = "x y";
     FWT_ERR(fw_registrar_set(registrar, &bad), FW_ESERVICE);
@@ -198,7 +302,7 @@ static void *read_snapshot(void *arg)
 START_TEST(a_snapshot_is_immutable_and_read_on_any_thread)
 {
     setup();
-    fw_instance a = instance_of("aa", "h:1"), b = instance_of("b", "h:2");
+    fw_instance a = instance_of("aa", "127.0.0.1:1"), b = instance_of("b", "127.0.0.1:2");
     b.service = "alpha";
     FWT_OK(fw_registrar_set(registrar, &a));
     FWT_OK(fw_registrar_set(registrar, &b));
@@ -240,7 +344,7 @@ END_TEST
 START_TEST(closing_at_once_leaves_nothing_behind)
 {
     setup();
-    fw_instance a = instance_of("a", "h:1");
+    fw_instance a = instance_of("a", "127.0.0.1:1");
     FWT_OK(fw_registrar_set(registrar, &a));
     fw_registrar_close(registrar, on_closed, NULL);
     FWT_ERR(fw_registrar_set(registrar, &a), FW_ECLOSED);
@@ -259,6 +363,8 @@ int main(void)
     tcase_add_test(tcase, an_instance_comes_changes_and_goes);
     tcase_add_test(tcase, it_stays_for_longer_than_its_lease);
     tcase_add_test(tcase, a_deleted_key_is_put_again);
+    tcase_add_test(tcase, what_the_store_lost_is_held_while_it_answers);
+    tcase_add_test(tcase, one_of_many_goes_at_once);
     tcase_add_test(tcase, bad_instances_are_refused);
     tcase_add_test(tcase, unreadable_nodes_are_passed_over);
     tcase_add_test(tcase, a_snapshot_is_immutable_and_read_on_any_thread);

@@ -108,9 +108,9 @@ static void save_three(void)
 {
     start();
     fwi_kv_watch_list_begin(kv_watch);
-    put_in_list("a", "{\"addr\":\"h:1\"}", 3);
-    put_in_list("b", "{\"addr\":\"h:2\"}", 4);
-    put_in_list("c", "{\"addr\":\"h:3\"}", 5);
+    put_in_list("a", "{\"addr\":\"127.0.0.1:1\"}", 3);
+    put_in_list("b", "{\"addr\":\"127.0.0.1:2\"}", 4);
+    put_in_list("c", "{\"addr\":\"127.0.0.1:3\"}", 5);
     ck_assert(fwi_kv_watch_list_end(kv_watch, 5));
     ck_assert_str_eq(seen, "+a +b +c S ");
     stop();
@@ -128,15 +128,15 @@ START_TEST(a_list_is_restored_and_then_made_right)
     ck_assert_uint_eq(snapshot->count, 3);
     ck_assert(snapshot->restored && !snapshot->synced && snapshot->saved_ms > 0);
     ck_assert_int_eq(snapshot->revision, 5);
-    ck_assert_str_eq(fw_snapshot_find(snapshot, "echo", "b")->addr, "h:2");
+    ck_assert_str_eq(fw_snapshot_find(snapshot, "echo", "b")->addr, "127.0.0.1:2");
     fw_snapshot_release(snapshot);
 
     /* The store comes: a is as it was, b has changed, c is gone, d is new. */
     *seen = 0;
     fwi_kv_watch_list_begin(kv_watch);
-    put_in_list("a", "{\"addr\":\"h:1\"}", 13);
-    put_in_list("b", "{\"addr\":\"h:9\"}", 14);
-    put_in_list("d", "{\"addr\":\"h:4\"}", 15);
+    put_in_list("a", "{\"addr\":\"127.0.0.1:1\"}", 13);
+    put_in_list("b", "{\"addr\":\"127.0.0.1:9\"}", 14);
+    put_in_list("d", "{\"addr\":\"127.0.0.1:4\"}", 15);
     ck_assert(fwi_kv_watch_list_end(kv_watch, 15));
     ck_assert_str_eq(seen, "~b +d -c S ");
     FWT_OK(fw_watcher_snapshot(watcher, &snapshot));
@@ -153,7 +153,7 @@ START_TEST(a_list_read_after_the_store_spoke_is_not_used)
     save_three();
     start();
     fwi_kv_watch_list_begin(kv_watch);
-    put_in_list("z", "{\"addr\":\"h:1\"}", 13);
+    put_in_list("z", "{\"addr\":\"127.0.0.1:1\"}", 13);
     ck_assert(fwi_kv_watch_list_end(kv_watch, 13));
     stop(); /* the file was read meanwhile */
     ck_assert_str_eq(seen, "+z S ");
