@@ -19,8 +19,8 @@ static uint64_t now_ms(void)
     return uv_hrtime() / 1000000;
 }
 
-/* Asks a server for a page; true if it contains text. */
-static bool answers(int port, const char *path, const char *text)
+/* Asks a server for a page; what came is valid until the next. */
+static const char *get_page(int port, const char *path)
 {
     char request[80];
     static char reply[MAX_PAGE_BYTES];
@@ -40,7 +40,12 @@ static bool answers(int port, const char *path, const char *text)
     }
     close(fd);
     reply[len] = 0;
-    return strstr(reply, text) != NULL;
+    return reply;
+}
+
+static bool answers(int port, const char *path, const char *text)
+{
+    return strstr(get_page(port, path), text) != NULL;
 }
 
 /* Starts it on its ports and data; it is not ready yet. */
@@ -168,6 +173,15 @@ void fwt_etcd_enable_users(const fwt_etcd *etcd, const char *password)
     free(
         fwt_etcdctl(etcd->port, (const char *const[]){"user", "grant-role", "root", "root", NULL}));
     free(fwt_etcdctl(etcd->port, (const char *const[]){"auth", "enable", NULL}));
+}
+
+unsigned long fwt_etcd_calls(int port, const char *method)
+{
+    char name[100];
+    snprintf(name, sizeof name, "grpc_server_started_total{grpc_method=\"%s\"", method);
+    const char *at = strstr(get_page(port, "/metrics"), name);
+    at = at ? strstr(at, "} ") : NULL;
+    return at ? strtoul(at + 2, NULL, 10) : 0;
 }
 
 /* ---- clusters ---- */

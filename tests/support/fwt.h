@@ -98,6 +98,9 @@ void fwt_etcd_enable_users(const fwt_etcd *etcd, const char *password);
 /* Runs etcdctl; returns its output, to be freed. Its failure fails the test. */
 char *fwt_etcdctl(int port, const char *const *args);
 
+/* How many calls of a method ("Range") the server has seen, by its own count. */
+unsigned long fwt_etcd_calls(int port, const char *method);
+
 /* Three members of one cluster. Each may be killed, restarted, or sent signals by itself. */
 #define FWT_ETCD_MEMBERS 3
 typedef struct fwt_etcd_cluster {

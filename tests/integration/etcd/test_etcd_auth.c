@@ -38,15 +38,7 @@ static fw_kv *open_as(const char *user, const char *password, const char *path, 
 /* How many times users have authenticated, by the server's own count. */
 static unsigned long authentications(void)
 {
-    char url[80], *out;
-    snprintf(url, sizeof url, "http://127.0.0.1:%d/metrics", etcd.port);
-    const char *argv[] = {"curl", "-s", url, NULL};
-    ck_assert_int_eq(fwt_run(argv, NULL, &out, NULL, ETCDT_WAIT_MS), 0);
-    const char *at = strstr(out, "grpc_server_started_total{grpc_method=\"Authenticate\"");
-    at = at ? strstr(at, "} ") : NULL;
-    unsigned long count = at ? strtoul(at + 2, NULL, 10) : 0;
-    free(out);
-    return count;
+    return fwt_etcd_calls(etcd.port, "Authenticate");
 }
 
 START_TEST(a_user_with_the_right_password_is_served)

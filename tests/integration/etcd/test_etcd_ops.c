@@ -142,6 +142,84 @@ START_TEST(list_over_4_mib)
 }
 END_TEST
 
+#define LIST_KEYS 5056 /* more than a page */
+
+static void put_many(fw_kv *kv)
+{
+    fw_kv_txn_op ops[FW_KV_TXN_MAX];
+    char keys[FW_KV_TXN_MAX][20];
+    for (size_t i = 0; i < LIST_KEYS; i += FW_KV_TXN_MAX) {
+        for (size_t j = 0; j < FW_KV_TXN_MAX; j++) {
+            snprintf(keys[j], sizeof keys[j], "k%06zu", i + j);
+            ops[j] =
+                (fw_kv_txn_op){.type = FW_KV_TXN_PUT, .key = keys[j], .value = etcdt_text("v")};
+        }
+        fw_kv_txn txn = {.then = ops, .then_count = FW_KV_TXN_MAX};
+        FWT_OK(etcdt_txn(kv, &txn)->status);
+    }
+}
+
+/* The later pages are of the revision of the first; when that is gone, there is a new first. */
+START_TEST(a_list_that_a_compaction_interrupts_begins_again)
+{
+    fwt_proxy *proxy = fwt_proxy_start(etcd.port);
+    fw_kv *aside = etcdt_open(etcd.port, "/cut", 0);
+    fw_kv *kv = etcdt_open(fwt_proxy_port(proxy), "/cut", 15000);
+    put_many(aside);
+    FWT_OK(etcdt_get(kv, "k000000")->status);
+    fwt_proxy_freeze(proxy, FWT_PROXY_REPLIES);
+    unsigned long before = fwt_etcd_calls(etcd.port, "Range");
+    etcdt_answer list = {.done = false};
+    FWT_OK(fw_kv_list(kv, "", etcdt_on_done, &list));
+    uint64_t start_ms = etcdt_now_ms();
+    while (fwt_etcd_calls(etcd.port, "Range") == before) { /* the first page is on its way */
+        fwt_run_for(20);
+        ck_assert_uint_lt(etcdt_now_ms() - start_ms, 10000);
+    }
+    fwt_run_for(200);
+    int64_t revision = etcdt_put(aside, "new", "v")->revision;
+    char text[32];
+    snprintf(text, sizeof text, "%lld", (long long)revision);
+    etcdt_ctl(etcd.port, "compact", text, NULL);
+    fwt_proxy_pass(proxy);
+    etcdt_await(&list);
+    FWT_OK(list.status);
+    ck_assert_uint_eq(list.count, LIST_KEYS + 1);
+    ck_assert_int_ge(list.revision, revision);
+    ck_assert_ptr_nonnull(strstr(list.text, ";new=v;"));
+    ck_assert_uint_eq(fwt_etcd_calls(etcd.port, "Range") - before, 4); /* two pages, both twice */
+    free(list.text);
+    etcdt_close(kv, 2000);
+    etcdt_close(aside, 2000);
+    fwt_proxy_end(proxy);
+}
+END_TEST
+
+START_TEST(the_server_s_own_limit_is_told)
+{
+    fwt_etcd small;
+    setenv("ETCD_MAX_REQUEST_BYTES", "100000", 1);
+    fwt_etcd_start(&small);
+    unsetenv("ETCD_MAX_REQUEST_BYTES");
+    fw_kv *kv = etcdt_open(small.port, "/limit", 0);
+    char *value = malloc(200001);
+    memset(value, 'v', 200000);
+    value[200000] = 0;
+    const etcdt_answer *answer = etcdt_put(kv, "k", value);
+    FWT_ERR(answer->status, FW_EVALUESIZE);
+    ck_assert_msg(strstr(answer->detail, "request is too large") != NULL, "%s", answer->detail);
+    FWT_ERR(etcdt_atomic_put(kv, "k", value, 0, NULL)->status, FW_EVALUESIZE);
+    FWT_ERR(fw_kv_put(kv, "/", etcdt_text("v"), NULL, etcdt_on_done, NULL), FW_EKEY);
+    memset(value, 'k', FW_KV_MAX_KEY_BYTES + 1);
+    value[FW_KV_MAX_KEY_BYTES + 1] = 0;
+    FWT_ERR(fw_kv_put(kv, value, etcdt_text("v"), NULL, etcdt_on_done, NULL), FW_EKEY);
+    ck_assert_uint_eq(etcdt_list(kv, "")->count, 0);
+    free(value);
+    etcdt_close(kv, 2000);
+    fwt_etcd_kill(&small);
+}
+END_TEST
+
 START_TEST(sizes)
 {
     fw_kv *kv = etcdt_open(etcd.port, "/sizes", 0);
@@ -237,6 +315,8 @@ int main(void)
     tcase_add_test(tcase, boundaries);
     tcase_add_test(tcase, atomic);
     tcase_add_test(tcase, list_over_4_mib);
+    tcase_add_test(tcase, a_list_that_a_compaction_interrupts_begins_again);
+    tcase_add_test(tcase, the_server_s_own_limit_is_told);
     tcase_add_test(tcase, sizes);
     tcase_add_test(tcase, time_to_live);
     tcase_add_test(tcase, no_space);
