@@ -57,6 +57,13 @@ FW_API FW_MUST_CHECK int fw_instance_parse_url(const char *url, char **ret_net, 
 /* The URL to call the instance at, to be freed. UV_ENOMEM. */
 FW_API FW_MUST_CHECK int fw_instance_url(const fw_instance *instance, char **ret_url);
 
+/* The URL to register for a listener, to be freed: that of the listener, unless it listens on all
+ * interfaces ("tcp://0.0.0.0:80", "tcp://[::]:80", "tcp://:80"). Then its host becomes `host`, or
+ * FAIRWAY_ADVERTISE of the environment, or the address that this machine or container has towards
+ * the outside. FW_EURL, UV_ENOMEM. Any thread. */
+FW_API FW_MUST_CHECK int fw_instance_advertise_url(const char *listen_url, const char *host,
+                                                   char **ret_url);
+
 /* ---- registrar ---- */
 
 /*

@@ -146,6 +146,40 @@ START_TEST(bad_names_and_urls_are_refused)
 }
 END_TEST
 
+static void assert_advertised(const char *listened, const char *host, const char *wanted)
+{
+    char *url;
+    FWT_OK(fw_instance_advertise_url(listened, host, &url));
+    ck_assert_str_eq(url, wanted);
+    free(url);
+}
+
+START_TEST(a_listener_on_everything_is_advertised_by_an_address)
+{
+    char *url;
+    unsetenv("FAIRWAY_ADVERTISE");
+    assert_advertised("tcp://10.0.0.7:80", NULL, "tcp://10.0.0.7:80");
+    assert_advertised("tcp://10.0.0.7:80", "1.2.3.4", "tcp://10.0.0.7:80");
+    assert_advertised("unix:/run/x.sock", NULL, "unix:/run/x.sock");
+    assert_advertised("tcp://0.0.0.0:80", "1.2.3.4", "tcp://1.2.3.4:80");
+    assert_advertised("tcp://[::]:80", "1.2.3.4", "tcp://1.2.3.4:80");
+    assert_advertised("tcp://[::]:80", "2001:db8::7", "tcp://[2001:db8::7]:80");
+    FWT_ERR(fw_instance_advertise_url("no url", NULL, &url), FW_EURL);
+
+    /* By itself: something that can be listened on. */
+    FWT_OK(fw_instance_advertise_url("tcp://0.0.0.0:80", NULL, &url));
+    char host[64];
+    ck_assert_int_eq(sscanf(url, "tcp://%63[0-9.]:80", host), 1);
+    ck_assert_str_ne(host, "0.0.0.0");
+    free(url);
+
+    setenv("FAIRWAY_ADVERTISE", "web.example", 1);
+    assert_advertised("tcp://0.0.0.0:80", NULL, "tcp://web.example:80");
+    assert_advertised("tcp://0.0.0.0:80", "1.2.3.4", "tcp://1.2.3.4:80");
+    unsetenv("FAIRWAY_ADVERTISE");
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("instance");
@@ -155,5 +189,6 @@ int main(void)
     tcase_add_test(tcase, nodes_are_read_as_walle_reads_them);
     tcase_add_test(tcase, additions_survive_the_round_trip);
     tcase_add_test(tcase, bad_names_and_urls_are_refused);
+    tcase_add_test(tcase, a_listener_on_everything_is_advertised_by_an_address);
     return fwt_main(suite);
 }
