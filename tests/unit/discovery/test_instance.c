@@ -3,6 +3,7 @@
 
 #include <cjson/cJSON.h>
 #include <fairway/discovery.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
