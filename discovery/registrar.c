@@ -28,6 +28,7 @@
 #define DEFAULT_TTL_MS  10000
 #define BACKOFF_BASE_MS 200
 #define BACKOFF_MAX_MS  5000
+#define LEAVE_RETRY_MS  500
 
 struct entry {
     fwi_list node;
@@ -40,13 +41,16 @@ struct entry {
     bool registered;  /* in this round, read back */
     bool busy;        /* a put or its read-back is under way */
     bool dirty;       /* changed or deleted meanwhile: once more */
+    bool leaving;     /* not wanted any more: deleted, then forgotten */
+    fwi_timer again;  /* while leaving: the next try to delete it */
+    size_t requests;  /* of this entry, under way */
 };
 
 struct fw_registrar {
     fw_kv *kv;
     fw_loop *loop;
     fw_registrar_options options;
-    fwi_list entries;
+    fwi_list entries, leaving;
     fw_kv_lease *lease; /* of this round */
     bool granted;
     uint32_t round;
@@ -109,6 +113,7 @@ void fw_registrar_get_status(const fw_registrar *registrar, fw_registrar_status 
 
 static void entry_free(struct entry *entry)
 {
+    fwi_loop_timer_stop(entry->registrar->loop, &entry->again);
     fwi_list_remove(&entry->node);
     fw_instance_release(entry->instance);
     free(entry->key);
@@ -120,6 +125,7 @@ static void finish_if_done(fw_registrar *registrar)
 {
     if (!registrar->closing || registrar->pending)
         return;
+    fwi_list_splice(&registrar->entries, &registrar->leaving);
     while (!fwi_list_empty(&registrar->entries))
         entry_free(fwi_container_of(registrar->entries.next, struct entry, node));
     if (registrar->on_closed)
@@ -203,9 +209,12 @@ static struct request *request_new(struct entry *entry)
     if (request) {
         *request = (struct request){entry, entry->registrar->round};
         entry->registrar->pending++;
+        entry->requests++;
     }
     return request;
 }
+
+static void go_on_leaving(struct entry *entry, bool current);
 
 /* Counts an answer out; its entry, or NULL if it belongs to a round that has ended. */
 static struct entry *request_end(struct request *request)
@@ -215,9 +224,14 @@ static struct entry *request_end(struct request *request)
     bool current = !registrar->closing && request->round == registrar->round;
     free(request);
     registrar->pending--;
+    entry->requests--;
     if (registrar->closing)
         finish_if_done(registrar);
-    return current ? entry : NULL;
+    else if (entry->leaving)
+        go_on_leaving(entry, current);
+    else if (current)
+        return entry;
+    return NULL;
 }
 
 /* The store shows something else than what was put: the key is gone, or somebody else's. */
@@ -241,7 +255,7 @@ static void on_watch(fw_kv_watch *watch, const fw_kv_event *events, size_t count
             gone = gone || (!entry->present && !is_old);
         }
     }
-    if (!entry->registrar->granted || !(gone || foreign))
+    if (!entry->registrar->granted || entry->leaving || !(gone || foreign))
         return;
     if (entry->busy)
         entry->dirty = true;
@@ -373,6 +387,94 @@ static void on_retry(fwi_timer *timer, void *arg)
         begin_round(arg);
 }
 
+static struct entry *find_entry(fw_registrar *registrar, const char *service, const char *id)
+{
+    fwi_list_for_each (node, &registrar->entries) {
+        struct entry *entry = fwi_container_of(node, struct entry, node);
+        if (!strcmp(entry->instance->service, service) && !strcmp(entry->instance->id, id))
+            return entry;
+    }
+    return NULL;
+}
+
+/* ---- leaving ---- */
+
+static void on_left(const fw_kv_result *result, void *arg)
+{
+    struct request *request = arg;
+    struct entry *entry = request->entry;
+    /* What the store refuses goes with the lease. */
+    bool is_lost = result->status == FW_EUNKNOWN || result->status == FW_EUNREACHABLE;
+    entry->busy = false;
+    if (is_lost && !entry->registrar->closing)
+        fwi_loop_timer_start(entry->registrar->loop, &entry->again, LEAVE_RETRY_MS);
+    (void)request_end(request);
+}
+
+static void on_leave_again(fwi_timer *timer, void *arg)
+{
+    (void)timer;
+    struct entry *entry = arg;
+    entry->busy = true;
+    go_on_leaving(entry, true);
+}
+
+/* After an answer, or at the beginning. A put that is under way ends first, else it could come
+ * after the deletion. What an ended round had put goes with its lease. */
+static void go_on_leaving(struct entry *entry, bool current)
+{
+    fw_registrar *registrar = entry->registrar;
+    if (entry->requests)
+        return;
+    if (current && registrar->granted && entry->busy) {
+        struct request *request = request_new(entry);
+        if (request && !fw_kv_delete(registrar->kv, entry->key, on_left, request))
+            return;
+        if (request) {
+            entry->requests--;
+            registrar->pending--;
+            free(request);
+        }
+    }
+    if (!entry->watch && !fwi_timer_armed(&entry->again))
+        entry_free(entry);
+}
+
+static void on_leaving_watch_closed(void *arg)
+{
+    struct entry *entry = arg;
+    fw_registrar *registrar = entry->registrar;
+    entry->watch = NULL;
+    registrar->pending--;
+    if (registrar->closing)
+        finish_if_done(registrar);
+    else
+        go_on_leaving(entry, false);
+}
+
+int fw_registrar_remove(fw_registrar *registrar, const char *service, const char *id)
+{
+    if (registrar->closing)
+        return FW_ECLOSED;
+    struct entry *entry = find_entry(registrar, service, id);
+    if (!entry)
+        return FW_ENOTFOUND;
+    entry->leaving = true;
+    entry->busy = true; /* there may be something to delete */
+    fwi_list_remove(&entry->node);
+    fwi_list_push_back(&registrar->leaving, &entry->node);
+    if (entry->watch) {
+        registrar->pending++;
+        fw_kv_watch_close(entry->watch, on_leaving_watch_closed, entry);
+    }
+    go_on_leaving(entry, true);
+    if (fwi_list_empty(&registrar->entries))
+        set_status(registrar, FW_REGISTRAR_PENDING, FW_OK, "");
+    else
+        check_registered(registrar);
+    return FW_OK;
+}
+
 /* ---- making ---- */
 
 int fw_registrar_new(fw_kv *kv, const fw_registrar_options *options, fw_registrar **ret_registrar)
@@ -391,6 +493,7 @@ int fw_registrar_new(fw_kv *kv, const fw_registrar_options *options, fw_registra
     registrar->kv = kv;
     registrar->loop = fw_kv_loop(kv);
     fwi_list_init(&registrar->entries);
+    fwi_list_init(&registrar->leaving);
     /* A store that is back shall not wait for us longer than half a lease. */
     uint32_t most = registrar->options.ttl_ms / 2;
     fw_backoff_init(&registrar->backoff, BACKOFF_BASE_MS,
@@ -400,17 +503,6 @@ int fw_registrar_new(fw_kv *kv, const fw_registrar_options *options, fw_registra
     registrar->status.since_ms = fw_loop_now_ms(registrar->loop);
     *ret_registrar = registrar;
     return FW_OK;
-}
-
-static struct entry *find_entry(fw_registrar *registrar, const fw_instance *instance)
-{
-    fwi_list_for_each (node, &registrar->entries) {
-        struct entry *entry = fwi_container_of(node, struct entry, node);
-        if (!strcmp(entry->instance->service, instance->service) &&
-            !strcmp(entry->instance->id, instance->id))
-            return entry;
-    }
-    return NULL;
 }
 
 static struct entry *entry_new(fw_registrar *registrar, const fw_instance *instance)
@@ -423,6 +515,7 @@ static struct entry *entry_new(fw_registrar *registrar, const fw_instance *insta
     }
     snprintf(entry->key, size, FWI_SERVICES_PREFIX "/%s/%s", instance->service, instance->id);
     entry->registrar = registrar;
+    entry->again = (fwi_timer){.fn = on_leave_again, .arg = entry};
     fwi_list_push_back(&registrar->entries, &entry->node);
     return entry;
 }
@@ -441,7 +534,7 @@ int fw_registrar_set(fw_registrar *registrar, const fw_instance *from)
         fw_instance_release(instance);
         return err;
     }
-    struct entry *entry = find_entry(registrar, instance);
+    struct entry *entry = find_entry(registrar, instance->service, instance->id);
     if (!entry && !(entry = entry_new(registrar, instance))) {
         free(json);
         fw_instance_release(instance);

@@ -100,6 +100,11 @@ FW_API FW_MUST_CHECK int fw_registrar_new(fw_kv *kv, const fw_registrar_options 
 /* Wants the instance registered (copied); again with the same service and id: updates it.
  * FW_ESERVICE, FW_EINSTANCE, FW_ECLOSED, UV_ENOMEM. */
 FW_API FW_MUST_CHECK int fw_registrar_set(fw_registrar *registrar, const fw_instance *instance);
+/* Takes one instance out: it is deleted from the store, the others stay. To let its work end first,
+ * set its state to offline before. Wanted again later: fw_registrar_set. FW_ENOTFOUND, FW_ECLOSED.
+ */
+FW_API FW_MUST_CHECK int fw_registrar_remove(fw_registrar *registrar, const char *service,
+                                             const char *id);
 FW_API void fw_registrar_get_status(const fw_registrar *registrar, fw_registrar_status *ret_status);
 /* Leaves: the lease is revoked, so the instances are gone from the store at once (or when the lease
  * expires, if the store is away). Then on_closed (may be NULL). Idempotent. */

@@ -254,6 +254,39 @@ START_TEST(one_of_many_goes_at_once)
 }
 END_TEST
 
+START_TEST(one_instance_may_leave_and_come_back)
+{
+    setup();
+    no_hold = true;
+    watch("echo");
+    fw_instance a = instance_of("a", "127.0.0.1:1"), b = instance_of("b", "127.0.0.1:2");
+    FWT_OK(fw_registrar_set(registrar, &a));
+    FWT_OK(fw_registrar_set(registrar, &b));
+    FWT_ERR(fw_registrar_remove(registrar, "echo", "c"), FW_ENOTFOUND);
+    fwt_run_count(&added, 2, 5000);
+    FWT_OK(fw_registrar_remove(registrar, "echo", "a"));
+    FWT_ERR(fw_registrar_remove(registrar, "echo", "a"), FW_ENOTFOUND);
+    fwt_run_count(&removed, 1, 5000);
+    ck_assert_str_eq(last_id, "a");
+    FWT_OK(fw_registrar_set(registrar, &a));
+    fwt_run_count(&added, 3, 5000);
+    /* At once after it was asked for, while the put is under way. */
+    a.addr = "127.0.0.1:7";
+    FWT_OK(fw_registrar_set(registrar, &a));
+    FWT_OK(fw_registrar_remove(registrar, "echo", "a"));
+    fwt_run_count(&removed, 2, 5000);
+    fwt_run_for(300);
+    const fw_snapshot *snapshot;
+    FWT_OK(fw_watcher_snapshot(watcher, &snapshot));
+    ck_assert_uint_eq(snapshot->count, 1);
+    ck_assert_str_eq(fw_snapshot_at(snapshot, 0)->id, "b");
+    fw_snapshot_release(snapshot);
+    FWT_OK(fw_registrar_remove(registrar, "echo", "b"));
+    fwt_run_count(&removed, 3, 5000);
+    teardown();
+}
+END_TEST
+
 START_TEST(bad_instances_are_refused)
 {
     setup();
@@ -365,6 +398,7 @@ int main(void)
     tcase_add_test(tcase, a_deleted_key_is_put_again);
     tcase_add_test(tcase, what_the_store_lost_is_held_while_it_answers);
     tcase_add_test(tcase, one_of_many_goes_at_once);
+    tcase_add_test(tcase, one_instance_may_leave_and_come_back);
     tcase_add_test(tcase, bad_instances_are_refused);
     tcase_add_test(tcase, unreadable_nodes_are_passed_over);
     tcase_add_test(tcase, a_snapshot_is_immutable_and_read_on_any_thread);
