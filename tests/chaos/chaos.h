@@ -30,7 +30,7 @@ typedef struct chaos_scenario {
 typedef struct chaos_driver {
     const char *name;
     const chaos_scenario *scenarios; /* ends with one without a name */
-    size_t jobs;                     /* how many of them at a time; 0: 4 */
+    size_t jobs;                     /* how many of them at a time; 0: 6 */
     void (*start)(chaos_stage *chaos);
     void (*stop)(chaos_stage *chaos);
     /* port: of the server, or of the proxy before it. */

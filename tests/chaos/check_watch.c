@@ -113,17 +113,22 @@ static void take_put(struct watch *watch, const chaos_record *event)
     *seen |= bit;
 }
 
-/* The delete that did it. With a list the time of the deletion is not known. */
-static struct op *find_delete(struct watch *watch, const chaos_record *event)
+/* The delete that did it. With a list, and where changes may be merged, the event has the revision
+ * at which the key was found to be gone, and of several deletes any may be meant. */
+static struct op *find_delete(struct watch *watch, const chaos_record *event, int64_t believed)
 {
+    bool merges = !watch->check->in->sees_every_change;
     struct op *unknown = NULL;
-    enum epoch epoch = check_epoch(watch->check, event->time_ns, event->time_ns);
+    /* By the list that it follows: what comes late is still of the store of that time. */
+    enum epoch epoch =
+        watch->segment_count ? watch->segments[watch->segment_count - 1].epoch : AFTER_WIPE;
     for (size_t i = 0; i < watch->check->op_count; i++) {
         struct op *op = &watch->check->ops[i];
         if (op->kind != CHAOS_DELETE || op->outcome == NOT_DONE || !check_has_key(op, event->key) ||
-            (op->epoch != epoch && op->epoch != ACROSS_WIPE))
+            (!watch->in_list && op->epoch != epoch && op->epoch != ACROSS_WIPE))
             continue;
-        if (op->revision == event->revision || (watch->in_list && op->revision))
+        if (op->revision == event->revision || (watch->in_list && op->revision) ||
+            (merges && op->revision > believed && op->revision < event->revision))
             return op;
         if (op->outcome == UNKNOWN && !op->revision && op->invoked_ns < event->time_ns)
             unknown = op;
@@ -144,16 +149,17 @@ static void take_delete(struct watch *watch, const chaos_record *event)
     struct belief *belief = belief_of(watch, event->key);
     if (!belief->op)
         breach(watch, "sequence", "%s was deleted, which did not exist", event->key);
+    int64_t believed = belief->revision;
     belief->op = 0;
     belief->revision = event->revision;
     if (!check_is_data(event->key) || was_leased(watch->check, event->key))
         return;
-    struct op *op = find_delete(watch, event);
+    struct op *op = find_delete(watch, event, believed);
     bool wiped = watch->in_list && watch->check->in->wiped_ns;
     if (!op && !wiped)
         breach(watch, "unwritten", "%s was deleted at %" PRId64 " by nobody", event->key,
                event->revision);
-    if (!op || watch->in_list)
+    if (!op || watch->in_list || !watch->check->in->sees_every_change)
         return;
     if (!op->revision)
         op->revision = event->revision;
@@ -238,6 +244,24 @@ static bool must_see(const struct watch *watch, const struct op *op)
     return false;
 }
 
+/* Where changes of a key may be merged: true if something came, or may have come, after the
+ * operation. The end is for check_state. */
+static bool may_be_merged(struct watch *watch, const struct op *op, const char *key)
+{
+    const struct check *check = watch->check;
+    if (op->kind == CHAOS_DELETE || op->epoch == BEFORE_WIPE ||
+        belief_of(watch, key)->revision >= op->revision)
+        return true;
+    for (size_t i = 0; i < check->op_count; i++) {
+        const struct op *other = &check->ops[i];
+        if (other != op && check_writes(other) && check_has_key(other, key) &&
+            other->epoch == op->epoch &&
+            (other->revision > op->revision || (other->outcome == UNKNOWN && !other->revision)))
+            return true;
+    }
+    return false;
+}
+
 static void check_gaps(struct watch *watch)
 {
     const struct check *check = watch->check;
@@ -248,8 +272,7 @@ static void check_gaps(struct watch *watch)
         for (size_t k = 0; k < op->key_count; k++) {
             if (watch->seen[i] & 1u << k)
                 continue;
-            if (!check->in->sees_every_change &&
-                belief_of(watch, op->keys[k])->revision > op->revision)
+            if (!check->in->sees_every_change && may_be_merged(watch, op, op->keys[k]))
                 continue;
             breach(watch, "gap", "operation %" PRIx64 " on %s of %" PRId64 " was not seen", op->id,
                    op->keys[k], op->revision);

@@ -145,7 +145,7 @@ static bool job_ended(struct job *job, bool *ret_failed)
 static int run_all(const chaos_scenario *const *wanted, size_t count)
 {
     struct job jobs[MAX_JOBS];
-    size_t limit = chaos_this_driver.jobs ? chaos_this_driver.jobs : 4, running = 0, next = 0,
+    size_t limit = chaos_this_driver.jobs ? chaos_this_driver.jobs : 6, running = 0, next = 0,
            failures = 0;
     const char *text = getenv("CHAOS_JOBS");
     if (text && atoi(text) > 0)
