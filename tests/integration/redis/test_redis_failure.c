@@ -174,6 +174,33 @@ START_TEST(a_replica_takes_no_writes_until_it_is_promoted)
 }
 END_TEST
 
+START_TEST(a_node_of_a_cluster_serves_a_store)
+{
+    fwt_redis node;
+    static const char *const options[] = {"--cluster-enabled", "yes", NULL};
+    fwt_redis_start(&node, options);
+    fw_kv *kv = redist_open(node.port, "/0/p/}{q", 15000);
+    redist_answer put = {.text = NULL};
+    FWT_OK(fw_kv_put(kv, "a", redist_text("1"), NULL, redist_on_done, &put));
+    fwt_run_for(200);
+    ck_assert(!put.done); /* CLUSTERDOWN: nobody has the slots */
+    redist_cli(node.port, "CLUSTER", "ADDSLOTSRANGE", "0", "16383", NULL);
+    redist_await(&put);
+    FWT_OK(put.status);
+    free(put.text);
+    redist_watcher watcher;
+    redist_watch(&watcher, kv, "", true);
+    redist_expect(&watcher, "+a=1 | ");
+    FWT_OK(
+        redist_put_with(kv, "b", redist_text("1"), &(fw_kv_put_options){.ttl_ms = 1000})->status);
+    redist_expect(&watcher, "+b=1 -b ");
+    ck_assert_uint_eq(redist_delete_tree(kv, "")->count, 1);
+    redist_close(kv, 2000);
+    redist_watcher_fini(&watcher);
+    fwt_redis_kill(&node);
+}
+END_TEST
+
 START_TEST(the_largest_values_come_and_go_whole)
 {
     fw_kv *kv = redist_open(redis.port, "/0/p", 15000);
@@ -259,6 +286,7 @@ int main(void)
     tcase_add_test(tcase, a_server_that_hangs_delays_nobody_beyond_the_timeout);
     tcase_add_test(tcase, a_flushed_script_is_loaded_again);
     tcase_add_test(tcase, a_replica_takes_no_writes_until_it_is_promoted);
+    tcase_add_test(tcase, a_node_of_a_cluster_serves_a_store);
     tcase_add_test(tcase, the_largest_values_come_and_go_whole);
     tcase_add_test(tcase, it_closes_with_everything_in_flight);
     return fwt_main(suite);
