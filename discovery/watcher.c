@@ -15,6 +15,7 @@
 #include "base/loop.h"
 #include "base/map.h"
 #include "faults.h"
+#include "filter.h"
 #include "holds.h"
 #include "instance_set.h"
 #include "keys.h"
@@ -309,6 +310,12 @@ static void on_put(fw_watcher *watcher, const fw_kv_pair *pair)
         remove_instance(watcher, service, id, pair->revision);
         return;
     }
+    if (watcher->options.filter && !fw_instance_matches(instance, watcher->options.filter)) {
+        (void)confirm(watcher, instance);
+        fw_instance_release(instance);
+        remove_instance(watcher, service, id, pair->revision);
+        return;
+    }
     forget_snapshot(watcher);
     if (fwi_set_put(&watcher->instances, instance, &old)) {
         fw_instance_release(instance);
@@ -455,6 +462,7 @@ static void watcher_free(fw_watcher *watcher)
     fwi_set_release(watcher->instances);
     fwi_set_release(watcher->unconfirmed);
     free((void *)watcher->options.saved_list);
+    free((void *)watcher->options.filter);
     free(watcher);
 }
 
@@ -475,6 +483,9 @@ int fwi_watcher_new(fw_kv *kv, const char *service, const fw_watcher_options *op
         .prober = prober, .on_held = on_held, .on_let_go = on_let_go, .arg = watcher};
     int err = fwi_holds_create(fw_kv_loop(kv), &holds, &watcher->holds);
     watcher->options.saved_list = NULL;
+    watcher->options.filter = NULL;
+    if (!err && options->filter && !(watcher->options.filter = fwi_filter_copy(options->filter)))
+        err = UV_ENOMEM;
     if (!err && options->saved_list && !(watcher->options.saved_list = strdup(options->saved_list)))
         err = UV_ENOMEM;
     if (!err)

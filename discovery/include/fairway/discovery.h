@@ -138,7 +138,24 @@ typedef struct fw_watcher_event {
     const char *detail;
 } fw_watcher_event;
 
+/* Which instances: those for which everything holds that is set. */
+typedef struct fw_instance_filter {
+    const char *const *services; /* one of these; "web*": all that begin so */
+    size_t service_count;        /* 0: all */
+    const char *zone;            /* NULL: any, as for the others */
+    const char *version;
+    const fw_instance_field *metadata; /* all of these; value NULL: whatever it is */
+    size_t metadata_count;
+    bool online_only;
+} fw_instance_filter;
+
+/* Any thread. */
+FW_API bool fw_instance_matches(const fw_instance *instance, const fw_instance_filter *filter);
+
 typedef struct fw_watcher_options {
+    /* Only these are in the list; one that begins to match is ADDED, one that ceases to is REMOVED.
+     * Copied; NULL: all. With several services give NULL for fw_watcher_new's: it is one watch. */
+    const fw_instance_filter *filter;
     /* A file in which the list is kept, so that the next start has one with the store dead; NULL:
      * none. Each watcher needs its own. It is written some time after a change, and when the
      * watcher is closed. */

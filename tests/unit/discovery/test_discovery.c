@@ -16,6 +16,7 @@ static size_t closed, done, synced, added, changed, removed, registered, lost;
 static char last_id[64], last_addr[64];
 static size_t held, relisted;
 static bool no_hold;
+static const fw_instance_filter *filter;
 
 static void on_closed(void *arg)
 {
@@ -82,7 +83,7 @@ static void setup(void)
 
 static void watch(const char *service)
 {
-    fw_watcher_options options = {.on_event = on_event, .no_hold = no_hold};
+    fw_watcher_options options = {.on_event = on_event, .no_hold = no_hold, .filter = filter};
     FWT_OK(fw_watcher_new(other, service, &options, &watcher));
     fwt_run_count(&synced, 1, 5000);
 }
@@ -287,6 +288,45 @@ START_TEST(one_instance_may_leave_and_come_back)
 }
 END_TEST
 
+START_TEST(a_filter_chooses_and_follows)
+{
+    setup();
+    const char *const services[] = {"echo", "web*"};
+    const fw_instance_field metadata[] = {{"rack", "7"}, {"tag", NULL}};
+    const fw_instance_filter chosen = {.services = services,
+                                       .service_count = 2,
+                                       .zone = "eu",
+                                       .metadata = metadata,
+                                       .metadata_count = 2,
+                                       .online_only = true};
+    filter = &chosen;
+#define NODE(more)                                                                                 \
+    "{\"net\":\"tcp\",\"addr\":\"127.0.0.1:1\",\"md\":{\"rack\":\"7\",\"tag\":\"x\"}" more "}"
+    const char *good = NODE(",\"zone\":\"eu\"");
+    put_node("services/echo/a", good);
+    put_node("services/web-1/b", good);
+    put_node("services/other/c", good);
+    put_node("services/echo/d", NODE(",\"zone\":\"us\""));
+    put_node("services/echo/e", NODE(",\"zone\":\"eu\",\"state\":1"));
+    put_node("services/echo/f", "{\"zone\":\"eu\",\"md\":{\"rack\":\"7\"}}");
+    watch(NULL);
+    ck_assert_uint_eq(added, 2);
+    put_node("services/echo/d", good); /* begins to match */
+    fwt_run_count(&added, 3, 5000);
+    ck_assert_str_eq(last_id, "d");
+    put_node("services/echo/a", NODE(",\"zone\":\"eu\",\"state\":1")); /* ceases to */
+    fwt_run_count(&removed, 1, 5000);
+    ck_assert_str_eq(last_id, "a");
+    put_node("services/echo/a", NODE(",\"zone\":\"us\"")); /* no news */
+    put_node("services/web-1/b", NODE(",\"zone\":\"eu\",\"weight\":3"));
+    fwt_run_count(&changed, 1, 5000);
+    ck_assert_uint_eq(removed, 1);
+    ck_assert_uint_eq(added, 3);
+#undef NODE
+    teardown();
+}
+END_TEST
+
 START_TEST(bad_instances_are_refused)
 {
     setup();
@@ -399,6 +439,7 @@ int main(void)
     tcase_add_test(tcase, what_the_store_lost_is_held_while_it_answers);
     tcase_add_test(tcase, one_of_many_goes_at_once);
     tcase_add_test(tcase, one_instance_may_leave_and_come_back);
+    tcase_add_test(tcase, a_filter_chooses_and_follows);
     tcase_add_test(tcase, bad_instances_are_refused);
     tcase_add_test(tcase, unreadable_nodes_are_passed_over);
     tcase_add_test(tcase, a_snapshot_is_immutable_and_read_on_any_thread);
