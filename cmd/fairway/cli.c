@@ -38,6 +38,7 @@ int cli_exit_code(int error)
         return EXIT_UNREACHABLE;
     case FW_EEXISTS:
     case FW_EMODIFIED:
+    case FW_ELOCKED:
         return EXIT_CONFLICT;
     default:
         return EXIT_FAILED;
@@ -121,6 +122,18 @@ void cli_json_add_bytes(cJSON *json, const char *name, fw_slice bytes)
     free(text);
 }
 
+void cli_json_add_int64(cJSON *json, const char *name, int64_t number)
+{
+    static const int64_t exact = INT64_C(1) << 53;
+    if (number >= -exact && number <= exact) {
+        cJSON_AddNumberToObject(json, name, (double)number);
+        return;
+    }
+    char text[24];
+    snprintf(text, sizeof text, "%lld", (long long)number);
+    cJSON_AddStringToObject(json, name, text);
+}
+
 cJSON *cli_json_instance(const fw_instance *instance)
 {
     char *text = NULL, *url = NULL;
@@ -183,18 +196,24 @@ static const char *default_store(void)
     return url;
 }
 
+const char *cli_store_url(const cli_context *cli)
+{
+    return cli->store ? cli->store : default_store();
+}
+
 static void close_loop(cli_context *cli);
 
 int cli_open_store(cli_context *cli)
 {
-    if (!cli->store)
-        cli->store = default_store();
-    fw_kv_options options = {.timeout_ms = cli->timeout_ms};
+    cli->store = cli_store_url(cli);
+    char detail[512];
+    fw_kv_options options = {
+        .timeout_ms = cli->timeout_ms, .detail = detail, .detail_size = sizeof detail};
     int err = fw_kv_open(cli->loop, cli->store, &options, &cli->kv);
     if (!err)
         return -1;
     close_loop(cli);
-    return cli_fail_error(cli->store, err, NULL);
+    return cli_fail_error(cli->store, err, detail);
 }
 
 void cli_stop(cli_context *cli, int exit_code)

@@ -13,7 +13,14 @@
 #include <uv.h>
 
 /* Exit codes of the program. */
-enum { EXIT_DONE = 0, EXIT_FAILED = 1, EXIT_USAGE = 2, EXIT_UNREACHABLE = 3, EXIT_CONFLICT = 4 };
+enum {
+    EXIT_DONE = 0,
+    EXIT_FAILED = 1,
+    EXIT_USAGE = 2,
+    EXIT_UNREACHABLE = 3,
+    EXIT_CONFLICT = 4,
+    EXIT_LOST = 5 /* kv lock: it was held, and lost */
+};
 
 /* ---- options ---- */
 
@@ -97,6 +104,8 @@ int cli_fail_error(const char *what, int error, const char *detail);
 void cli_print_json(cJSON *json);
 /* Adds a value as text under name, or as name_base64 if it is not UTF-8. */
 void cli_json_add_bytes(cJSON *json, const char *name, fw_slice bytes);
+/* Adds a number, as text if JSON's readers, who take doubles, would not get it exactly. */
+void cli_json_add_int64(cJSON *json, const char *name, int64_t number);
 cJSON *cli_json_instance(const fw_instance *instance);
 
 /* ---- the loop and the store ---- */
@@ -105,6 +114,8 @@ cJSON *cli_json_instance(const fw_instance *instance);
  * code or -1. */
 int cli_open(cli_context *cli);
 int cli_open_store(cli_context *cli);
+/* The URL of --store, or of the store that is used without it. */
+const char *cli_store_url(const cli_context *cli);
 /* Runs until cli_stop, or a signal; then closes the store, the signals and the loop, and gives the
  * exit code. Whatever else is on the loop must be closed by then or by itself. */
 int cli_run(cli_context *cli);
@@ -142,10 +153,13 @@ int cmd_kv_cas(cli_context *cli, int argc, char **argv);
 int cmd_kv_del(cli_context *cli, int argc, char **argv);
 int cmd_kv_exists(cli_context *cli, int argc, char **argv);
 int cmd_kv_get(cli_context *cli, int argc, char **argv);
+int cmd_kv_lock(cli_context *cli, int argc, char **argv);
 int cmd_kv_ls(cli_context *cli, int argc, char **argv);
 int cmd_kv_put(cli_context *cli, int argc, char **argv);
 int cmd_kv_rmtree(cli_context *cli, int argc, char **argv);
+int cmd_kv_txn(cli_context *cli, int argc, char **argv);
 int cmd_kv_watch(cli_context *cli, int argc, char **argv);
+int cmd_kv_conform(cli_context *cli, int argc, char **argv);
 int cmd_register(cli_context *cli, int argc, char **argv);
 int cmd_resolve(cli_context *cli, int argc, char **argv);
 int cmd_serve(cli_context *cli, int argc, char **argv);

@@ -1,5 +1,5 @@
-/* fairway kv: the store from the shell. */
-#include "cli.h"
+/* fairway kv: the store from the shell. lock and txn have files of their own. */
+#include "cmd_kv.h"
 
 #include <ctype.h>
 #include <errno.h>
@@ -58,7 +58,7 @@ static void print_revision(struct job *job, const fw_kv_result *result)
     }
     cJSON *json = cJSON_CreateObject();
     cJSON_AddStringToObject(json, "key", job->key);
-    cJSON_AddNumberToObject(json, "revision", (double)result->revision);
+    cli_json_add_int64(json, "revision", result->revision);
     cli_print_json(json);
 }
 
@@ -74,12 +74,23 @@ static void print_count(struct job *job, const fw_kv_result *result)
     cli_print_json(json);
 }
 
-static cJSON *json_pair(const fw_kv_pair *pair)
+static void print_deletion(struct job *job, const fw_kv_result *result)
+{
+    if (!job->cli->json)
+        return;
+    cJSON *json = cJSON_CreateObject();
+    cJSON_AddStringToObject(json, "key", job->key);
+    cJSON_AddBoolToObject(json, "deleted", true);
+    cli_json_add_int64(json, "revision", result->revision);
+    cli_print_json(json);
+}
+
+cJSON *kv_json_pair(const fw_kv_pair *pair)
 {
     cJSON *json = cJSON_CreateObject();
     cJSON_AddStringToObject(json, "key", pair->key);
     cli_json_add_bytes(json, "value", pair->value);
-    cJSON_AddNumberToObject(json, "revision", (double)pair->revision);
+    cli_json_add_int64(json, "revision", pair->revision);
     if (pair->lease) {
         char text[24];
         snprintf(text, sizeof text, "%lld", (long long)pair->lease);
@@ -88,8 +99,7 @@ static cJSON *json_pair(const fw_kv_pair *pair)
     return json;
 }
 
-/* The bytes, with a line end if they have none. */
-static void print_value_line(const fw_kv_pair *pair)
+void kv_print_value_line(const fw_kv_pair *pair)
 {
     fwrite(pair->value.data, 1, pair->value.len, stdout);
     if (!pair->value.len || ((const char *)pair->value.data)[pair->value.len - 1] != '\n')
@@ -101,10 +111,10 @@ static void print_pairs(struct job *job, const fw_kv_result *result)
     for (size_t i = 0; i < result->count; i++) {
         const fw_kv_pair *pair = &result->pairs[i];
         if (job->cli->json) {
-            cli_print_json(json_pair(pair));
+            cli_print_json(kv_json_pair(pair));
         } else {
             printf("%s\t", pair->key);
-            print_value_line(pair);
+            kv_print_value_line(pair);
         }
     }
 }
@@ -112,9 +122,9 @@ static void print_pairs(struct job *job, const fw_kv_result *result)
 static void print_pair(struct job *job, const fw_kv_result *result)
 {
     if (job->cli->json)
-        cli_print_json(json_pair(result->pairs));
+        cli_print_json(kv_json_pair(result->pairs));
     else if (isatty(1))
-        print_value_line(result->pairs);
+        kv_print_value_line(result->pairs);
     else /* a pipe or a file gets the bytes alone */
         fwrite(result->pairs->value.data, 1, result->pairs->value.len, stdout);
 }
@@ -134,8 +144,7 @@ static void print_exists(struct job *job, const fw_kv_result *result)
 
 /* ---- values from the command line or standard input ---- */
 
-/* The operand itself, or all of standard input if it is "-". */
-static int read_value(const char *operand, fw_slice *ret_value, char **ret_memory)
+int kv_read_value(const char *operand, fw_slice *ret_value, char **ret_memory)
 {
     *ret_memory = NULL;
     *ret_value = (fw_slice){operand, strlen(operand)};
@@ -188,7 +197,7 @@ int cmd_kv_put(cli_context *cli, int argc, char **argv)
     fw_slice value;
     char *memory;
     struct job job = {cli, argv[0], print_revision};
-    rc = read_value(argv[1], &value, &memory);
+    rc = kv_read_value(argv[1], &value, &memory);
     if (rc >= 0) {
         cli_stop(cli, rc);
         return cli_run(cli);
@@ -213,7 +222,7 @@ int cmd_kv_del(cli_context *cli, int argc, char **argv)
     int rc = begin(cli, no_options, "KEY", "Deletes a key.", argc, argv, 1);
     if (rc >= 0)
         return rc;
-    struct job job = {cli, argv[0], NULL};
+    struct job job = {cli, argv[0], print_deletion};
     return finish(&job, fw_kv_delete(cli->kv, argv[0], on_done, &job));
 }
 
@@ -261,7 +270,7 @@ int cmd_kv_cas(cli_context *cli, int argc, char **argv)
     char *memory = NULL;
     rc = parse_revision(argv[1], &revision);
     if (rc < 0)
-        rc = read_value(argv[2], &value, &memory);
+        rc = kv_read_value(argv[2], &value, &memory);
     if (rc >= 0) {
         cli_stop(cli, rc);
         return cli_run(cli);
@@ -285,7 +294,7 @@ int cmd_kv_cad(cli_context *cli, int argc, char **argv)
         cli_stop(cli, rc);
         return cli_run(cli);
     }
-    struct job job = {cli, argv[0], NULL};
+    struct job job = {cli, argv[0], print_deletion};
     return finish(&job, fw_kv_atomic_delete(cli->kv, argv[0], revision, on_done, &job));
 }
 
@@ -322,7 +331,7 @@ static void print_event_json(const fw_kv_event *event)
     if (event->type == FW_KV_PUT)
         cli_json_add_bytes(json, "value", event->pair.value);
     if (event->pair.revision)
-        cJSON_AddNumberToObject(json, "revision", (double)event->pair.revision);
+        cli_json_add_int64(json, "revision", event->pair.revision);
     if (event->reason) {
         cJSON_AddStringToObject(json, "reason", fw_strerror(event->reason));
         cJSON_AddStringToObject(json, "detail", event->detail);
@@ -335,7 +344,7 @@ static void print_event(const fw_kv_event *event)
     switch (event->type) {
     case FW_KV_PUT:
         printf("put\t%s\t", event->pair.key);
-        print_value_line(&event->pair);
+        kv_print_value_line(&event->pair);
         break;
     case FW_KV_DELETE:
         printf("delete\t%s\n", event->pair.key);

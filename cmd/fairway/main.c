@@ -15,7 +15,10 @@ static const cli_command commands[] = {
     {"kv cas", "KEY REVISION VALUE", "set a value if it is still at a revision (0: new)",
      cmd_kv_cas},
     {"kv cad", "KEY REVISION", "delete a key if it is still at a revision", cmd_kv_cad},
+    {"kv txn", "", "compare and write in one step (JSON on standard input)", cmd_kv_txn},
     {"kv watch", "KEY", "print changes as they come", cmd_kv_watch},
+    {"kv lock", "KEY [-- CMD...]", "run a command while holding a lock", cmd_kv_lock},
+    {"kv-conform", "", "try everything the store's contract promises", cmd_kv_conform},
     {"register", "NAME --addr URL [-- CMD...]", "keep an instance registered", cmd_register},
     {"resolve", "NAME", "list the instances of a service", cmd_resolve},
     {"watch", "NAME", "print instances as they come and go", cmd_watch},
@@ -41,86 +44,103 @@ static void print_help(void)
            "FAIRWAY_SOME_NAME as its default. Without --store the embedded store of this machine "
            "is used.\n"
            "exit codes: 0 done, 1 failed or not found, 2 usage, 3 store unreachable or deadline, 4 "
-           "conflict\n");
+           "conflict,\n5 lock lost\n");
 }
 
-/* Words of the command's name that stand at argv; 0 if it is another command. */
-static int match(const cli_command *command, int argc, char **argv)
+/* Where the words of a command stand among options. */
+struct words {
+    int at[2];
+    int count;
+};
+
+/* True if commands have names of two words that begin with this one. */
+static bool has_second_word(const char *word)
 {
-    const char *space = strchr(command->name, ' ');
-    if (!space)
-        return argc >= 1 && !strcmp(argv[0], command->name);
-    size_t first = (size_t)(space - command->name);
-    return argc >= 2 && strlen(argv[0]) == first && !strncmp(argv[0], command->name, first) &&
-                   !strcmp(argv[1], space + 1)
-               ? 2
-               : 0;
+    for (size_t i = 0; i < COMMANDS; i++) {
+        size_t len = strcspn(commands[i].name, " ");
+        if (commands[i].name[len] && strlen(word) == len && !strncmp(commands[i].name, word, len))
+            return true;
+    }
+    return false;
 }
 
-/* Takes options that stand before the command: they are moved behind it, where its parser sees
- * them. Gives the place of the command; mistakes are printed. Exit code or -1. */
-static int skip_options(int argc, char **argv, int *ret_at)
+static bool is_help(const char *word)
 {
-    int at = 1, last = 0;
-    while (at < argc && argv[at][0] == '-' && strcmp(argv[at], "--help") &&
-           strcmp(argv[at], "-h")) {
-        int words = cli_global_option_words(argv[at]);
-        if (!words)
+    return !strcmp(word, "--help") || !strcmp(word, "-h");
+}
+
+/* Finds the command, one word or two; the options of every command may stand before, between and
+ * behind them. Stops at --help. Mistakes are printed. Exit code or -1. */
+static int find_words(int argc, char **argv, struct words *ret_words)
+{
+    int wanted = 1, last = 0;
+    *ret_words = (struct words){.count = 0};
+    for (int at = 1; at < argc && ret_words->count < wanted && !is_help(argv[at]);) {
+        if (argv[at][0] != '-') {
+            if (!ret_words->count && has_second_word(argv[at]))
+                wanted = 2;
+            ret_words->at[ret_words->count++] = at++;
+            continue;
+        }
+        int option_words = cli_global_option_words(argv[at]);
+        if (!option_words)
             return cli_fail(EXIT_USAGE, argv[at], "unknown option before the command");
         last = at;
-        at += words;
+        at += option_words;
     }
-    if (at >= argc && last)
+    if (!ret_words->count && last && (last + 1 >= argc || !is_help(argv[argc - 1])))
         return cli_fail(EXIT_USAGE, argv[last], "command missing (fairway --help lists them)");
-    *ret_at = at;
     return -1;
 }
 
-static int unknown(int argc, char **argv)
+static const cli_command *find_command(const char *name)
 {
-    char what[300];
-    if (!strcmp(argv[0], "kv"))
-        snprintf(what, sizeof what, "kv %s", argc > 1 ? argv[1] : "");
-    else
-        snprintf(what, sizeof what, "%s", argv[0]);
-    return cli_fail(EXIT_USAGE, what, "unknown command (fairway --help lists them)");
+    for (size_t i = 0; i < COMMANDS; i++)
+        if (!strcmp(commands[i].name, name))
+            return &commands[i];
+    return NULL;
+}
+
+/* Runs a command with all words but its own. */
+static int run(const cli_command *command, int argc, char **argv, const struct words *own)
+{
+    cli_context cli = {
+        .timeout_ms = 5000, .log_level = "warn", .log_format = "logfmt", .command = command->name};
+    char **words = calloc((size_t)argc + 1, sizeof *words);
+    if (!words)
+        return cli_fail_error("fairway", UV_ENOMEM, NULL);
+    int count = 0;
+    for (int i = 1; i < argc; i++)
+        if (i != own->at[0] && i != own->at[1])
+            words[count++] = argv[i];
+    int code = command->run(&cli, count, words);
+    free(words);
+    if (fflush(stdout) || ferror(stdout))
+        code = code ? code : EXIT_FAILED;
+    return code;
 }
 
 int main(int argc, char **argv)
 {
     signal(SIGPIPE, SIG_IGN);
     setvbuf(stdout, NULL, _IOLBF, 0);
-    int before = 1, mistake = skip_options(argc, argv, &before);
+    struct words words;
+    int mistake = find_words(argc, argv, &words);
     if (mistake >= 0)
         return mistake;
-    if (before == argc || !strcmp(argv[before], "--help") || !strcmp(argv[before], "-h")) {
+    if (!words.count) {
         print_help();
         return argc > 1 ? EXIT_DONE : EXIT_USAGE;
     }
-    char **rest = argv + before;
-    int rest_count = argc - before;
-    for (size_t i = 0; i < COMMANDS; i++) {
-        int words = match(&commands[i], rest_count, rest);
-        if (!words)
-            continue;
-        cli_context cli = {.timeout_ms = 5000,
-                           .log_level = "warn",
-                           .log_format = "logfmt",
-                           .command = commands[i].name};
-        /* The options before the command, then what follows it. */
-        char **words_after = calloc((size_t)argc + 1, sizeof *words_after);
-        if (!words_after)
-            return cli_fail_error("fairway", UV_ENOMEM, NULL);
-        int count = 0;
-        for (int k = 1; k < before; k++)
-            words_after[count++] = argv[k];
-        for (int k = words; k < rest_count; k++)
-            words_after[count++] = rest[k];
-        int code = commands[i].run(&cli, count, words_after);
-        free(words_after);
-        if (fflush(stdout) || ferror(stdout))
-            code = code ? code : EXIT_FAILED;
-        return code;
+    char name[300];
+    const char *first = argv[words.at[0]], *second = words.count == 2 ? argv[words.at[1]] : "";
+    snprintf(name, sizeof name, "%.140s%s%.140s", first, *second ? " " : "", second);
+    const cli_command *command = find_command(name);
+    if (command)
+        return run(command, argc, argv, &words);
+    if (has_second_word(first) && words.count == 1 && is_help(argv[argc - 1])) {
+        print_help();
+        return EXIT_DONE;
     }
-    return unknown(rest_count, rest);
+    return cli_fail(EXIT_USAGE, name, "unknown command (fairway --help lists them)");
 }

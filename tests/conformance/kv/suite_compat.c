@@ -282,20 +282,20 @@ END_TEST
 void kvt_add_compat(Suite *suite)
 {
     kvt_group group = kvt_group_add(suite, "compatibility");
-    kvt_add(&group, "C49 C5", compat_put_get_delete_exists);
-    kvt_add(&group, "C49 C7", compat_list);
-    kvt_add(&group, "C49 C7", compat_list_of_levels);
-    kvt_add(&group, "C49 C8", compat_delete_tree);
-    kvt_add(&group, "C49 C9", compat_atomic_put);
-    kvt_add(&group, "C49 C9", compat_atomic_put_create);
-    kvt_add(&group, "C49 C9", compat_atomic_put_with_a_slash_behind);
-    kvt_add(&group, "C49 C9", compat_atomic_delete);
-    kvt_add(&group, "C49 C13", compat_watch);
-    kvt_add(&group, "C49 C13", compat_watch_tree);
-    kvt_add(&group, "C49 C34", compat_lock_unlock);
-    kvt_add(&group, "C49 C36", compat_lock_ttl);
-    kvt_add(&group, "C49 C34", compat_lock_wait);
-    kvt_add(&group, "C49 C42", compat_list_of_locks);
-    kvt_add(&group, "C49 C23", compat_put_ttl);
-    kvt_add(&group, "C49 C8", compat_cleanup);
+    kvt_add(&group, "C5 C49", compat_put_get_delete_exists);
+    kvt_add(&group, "C7 C49", compat_list);
+    kvt_add(&group, "C7 C49", compat_list_of_levels);
+    kvt_add(&group, "C8 C49", compat_delete_tree);
+    kvt_add(&group, "C9 C49", compat_atomic_put);
+    kvt_add(&group, "C9 C49", compat_atomic_put_create);
+    kvt_add(&group, "C9 C49", compat_atomic_put_with_a_slash_behind);
+    kvt_add(&group, "C9 C49", compat_atomic_delete);
+    kvt_add(&group, "C13 C49", compat_watch);
+    kvt_add(&group, "C13 C49", compat_watch_tree);
+    kvt_add(&group, "C34 C49", compat_lock_unlock);
+    kvt_add(&group, "C36 C49", compat_lock_ttl);
+    kvt_add(&group, "C34 C49", compat_lock_wait);
+    kvt_add(&group, "C42 C49", compat_list_of_locks);
+    kvt_add(&group, "C23 C49", compat_put_ttl);
+    kvt_add(&group, "C8 C49", compat_cleanup);
 }

@@ -53,8 +53,48 @@ START_TEST(keys_are_put_read_and_deleted)
     ck_assert_str_eq(clit_field(out, "revision"), plus_one(first));
     ck_assert_str_eq(clit_field(out, "lease"), "(none)");
     ck_assert_str_eq(clit_out("kv", "del", "a/b"), "");
+    clit_out("kv", "put", "a/b", "three");
+    out = clit_out("kv", "del", "a/b", "--json");
+    ck_assert_uint_eq(clit_lines(out), 1);
+    ck_assert_str_eq(clit_field(out, "key"), "a/b");
+    ck_assert_str_eq(clit_field(out, "deleted"), "true");
+    ck_assert_str_eq(clit_field(out, "revision"), clit_format("%lld", atoll(first) + 4));
     clit_refused(clit_run("kv", "get", "a/b", NULL), FAILED, "a/b: not found");
     clit_refused(clit_run("kv", "del", "a/b", NULL), FAILED, "a/b: not found");
+}
+END_TEST
+
+START_TEST(options_stand_anywhere)
+{
+    const char *url = clit_lmdb_url();
+    unsetenv("FAIRWAY_STORE");
+    clit_out("kv", "--store", url, "put", "a", "1");
+    clit_out("--json", "kv", "--store", url, "put", "b", "2");
+    ck_assert_str_eq(clit_out("kv", "--timeout=3s", "--store", url, "get", "a"), "1");
+    ck_assert_str_eq(clit_field(clit_out("kv", "--json", "get", "b", "--store", url), "value"),
+                     "2");
+    ck_assert_str_eq(clit_out("--store", url, "kv", "get", "--", "a"), "1");
+    setenv("FAIRWAY_STORE", url, 1);
+    clit_out("kv", "put", "--", "--store", "a key like an option");
+    ck_assert_str_eq(clit_out("kv", "get", "--", "--store"), "a key like an option");
+    clit_out("kv", "put", "-", "a key like standard input");
+    ck_assert_str_eq(clit_out("kv", "get", "-"), "a key like standard input");
+    clit_refused(clit_run("kv", "--tree", "watch", "a", NULL), USAGE, "--tree: unknown option");
+    clit_refused(clit_run("kv", "--store", url, NULL), USAGE, "kv: unknown command");
+    clit_refused(clit_run("kv", "--store", url, "nothing", NULL), USAGE,
+                 "kv nothing: unknown command");
+    clit_refused(clit_run("kv", "get", "a", "--store", NULL), USAGE, "--store: needs a value");
+    ck_assert_ptr_nonnull(strstr(clit_out("kv", "--help"), "kv lock KEY"));
+    ck_assert_ptr_nonnull(strstr(clit_out("kv", "--store", url, "lock", "--help"), "--no-wait"));
+}
+END_TEST
+
+START_TEST(why_a_store_cannot_be_opened_is_told)
+{
+    clit_refused(clit_run("--store", "lmdb:/tmp/x?nosuch=1", "kv", "get", "a", NULL), USAGE,
+                 "lmdb: takes no parameter \"nosuch\"");
+    clit_refused(clit_run("--store", "nosuch://x", "kv", "get", "a", NULL), USAGE,
+                 "no store has the scheme \"nosuch\"");
 }
 END_TEST
 
@@ -110,7 +150,9 @@ START_TEST(revisions_guard_against_conflicts)
     ck_assert_str_eq(get("k"), "newer");
     clit_refused(clit_run("kv", "cad", "k", revision, NULL), CONFLICT, "fairway: k: ");
     ck_assert_str_eq(get("k"), "newer");
-    clit_out("kv", "cad", "k", plus_one(revision));
+    out = clit_out("kv", "cad", "k", plus_one(revision), "--json");
+    ck_assert_str_eq(clit_field(out, "deleted"), "true");
+    ck_assert_str_eq(clit_field(out, "key"), "k");
     clit_refused(clit_run("kv", "get", "k", NULL), FAILED, "not found");
     clit_refused(clit_run("kv", "cad", "k", revision, NULL), FAILED, "k: not found");
     clit_refused(clit_run("kv", "cas", "k", revision, "x", NULL), FAILED, "k: not found");
@@ -324,6 +366,8 @@ int main(void)
     Suite *suite = suite_create("kv");
     TCase *tcase = clit_tcase(suite, "lmdb", 60);
     tcase_add_test(tcase, keys_are_put_read_and_deleted);
+    tcase_add_test(tcase, options_stand_anywhere);
+    tcase_add_test(tcase, why_a_store_cannot_be_opened_is_told);
     tcase_add_test(tcase, exists_answers_by_its_exit_code);
     tcase_add_test(tcase, lists_and_trees);
     tcase_add_test(tcase, revisions_guard_against_conflicts);
