@@ -177,7 +177,9 @@ END_TEST
 START_TEST(a_node_of_a_cluster_serves_a_store)
 {
     fwt_redis node;
-    static const char *const options[] = {"--cluster-enabled", "yes", NULL};
+    char bus_port[16];
+    snprintf(bus_port, sizeof bus_port, "%d", fwt_free_port());
+    const char *const options[] = {"--cluster-enabled", "yes", "--cluster-port", bus_port, NULL};
     fwt_redis_start(&node, options);
     fw_kv *kv = redist_open(node.port, "/0/p/}{q", 15000);
     redist_answer put = {.text = NULL};
