@@ -328,6 +328,8 @@ int fwi_kv_submit(fw_kv *kv, fwi_kv_op_type type, const char *key, const fwi_kv_
     op->kv = kv;
     op->type = type;
     op->is_write = is_write(type, op->txn);
+    if (kv->driven)
+        fwi_loop_update_now(kv->loop);
     op->deadline_ms = fw_loop_now_ms(kv->loop) + kv->timeout_ms;
     op->done = done;
     op->arg = arg;

@@ -46,6 +46,7 @@ int fw_wait_kv_until(fw_wait_kv *kv, const bool *done, uint32_t timeout_ms)
 {
     bool late = false;
     fwi_timer limit = {.fn = on_limit, .arg = &late};
+    fwi_loop_update_now(kv->loop);
     if (timeout_ms)
         fwi_loop_timer_start(kv->loop, &limit, timeout_ms);
     while (!*done && !late)
@@ -300,6 +301,7 @@ static int watch_new(fw_wait_kv *kv, const char *key, bool tree, fw_wait_watch *
     fw_wait_watch *watch = calloc(1, sizeof *watch);
     if (!watch)
         return UV_ENOMEM;
+    fwi_loop_update_now(kv->loop);
     int err = tree ? fw_kv_watch_tree(kv->kv, key, on_events, watch, &watch->watch)
                    : fw_kv_watch_key(kv->kv, key, on_events, watch, &watch->watch);
     if (err) {

@@ -209,6 +209,11 @@ void fwi_loop_step(fw_loop *loop, bool block)
     run(loop, block ? UV_RUN_ONCE : UV_RUN_NOWAIT);
 }
 
+void fwi_loop_update_now(fw_loop *loop)
+{
+    uv_update_time(&loop->uv);
+}
+
 uint32_t fwi_loop_idle_ms(fw_loop *loop, uint32_t most_ms)
 {
     pthread_mutex_lock(&loop->mutex);

@@ -42,6 +42,8 @@ FWI_API void fwi_loop_release(fw_loop *loop);
 /* For programs that wait elsewhere than in fw_loop_run: one turn of the loop, which sleeps for its
  * next event if block is true. */
 FWI_API void fwi_loop_step(fw_loop *loop, bool block);
+/* The same programs, before they start timers: the clock has stood still since the last turn. */
+FWI_API void fwi_loop_update_now(fw_loop *loop);
 /* How long the loop may sleep now, in ms: 0 if there is work, at most most_ms. */
 FWI_API uint32_t fwi_loop_idle_ms(fw_loop *loop, uint32_t most_ms);
 
