@@ -279,6 +279,21 @@ static bool is_closed_at_once(const fwi_eh_call *call)
             call->result == CURLE_SEND_ERROR);
 }
 
+/* With TLS 1.3 the alert that says why the server does not accept our certificate may be overtaken
+ * by the end of the connection; but this does not happen twice in a row for another reason. A
+ * request that goes once goes to servers only that have answered. */
+static void judge_hangup(fwi_eh_call *call, fwi_eh_end *end)
+{
+    if (!call->client->is_tls) {
+        end->text = "the server closed the connection at once (does it want TLS?)";
+        return;
+    }
+    end->text = "the server closed the connection after the handshake (does it accept our "
+                "certificate, or want one?)";
+    if (!call->options.once && ++call->client->endpoints[call->options.endpoint].hangups > 1)
+        end->outcome = FWI_EH_NO_TLS;
+}
+
 static void judge_failure(fwi_eh_call *call, fwi_eh_end *end)
 {
     end->text = call->error[0] ? call->error : curl_easy_strerror(call->result);
@@ -292,10 +307,7 @@ static void judge_failure(fwi_eh_call *call, fwi_eh_end *end)
         if (call->result == CURLE_SSL_CONNECT_ERROR)
             end->text = "the server ended the TLS handshake (does it speak TLS?)";
         else if (is_closed_at_once(call))
-            end->text =
-                call->client->is_tls
-                    ? "the server closed the connection at once (does it want a certificate?)"
-                    : "the server closed the connection at once (does it want TLS?)";
+            judge_hangup(call, end);
         else if (call->result == CURLE_ABORTED_BY_CALLBACK || call->result == CURLE_GOT_NOTHING)
             end->text = "the server closed the connection";
         else if (call->result == CURLE_COULDNT_CONNECT && call->system_error)
@@ -321,22 +333,21 @@ static void end_call(fwi_eh_call *call)
 {
     char text[MAX_TEXT];
     fwi_eh_end end = {.outcome = FWI_EH_ANSWERED, .text = "", .bytes = call->len};
-    cJSON *json = NULL;
+    bool is_over = is_stream(call) && call->http_status == 200;
+    /* The last message of a stream, which says why it ends, has no end of line. */
+    cJSON *json = call->len && !call->result ? cJSON_ParseWithLength(call->data, call->len) : NULL;
     if (call->result) {
         judge_failure(call, &end);
-    } else if (is_stream(call) && call->http_status == 200) {
+    } else if (fwi_eh_json_error(json, &end.code, &end.text)) {
+        /* as it says */
+    } else if (is_over) {
         end.outcome = FWI_EH_LOST;
         end.text = "the server ended the stream";
+    } else if (call->http_status != 200) {
+        judge_foreign(call, &end, text, sizeof text);
     } else {
-        json = call->len ? cJSON_ParseWithLength(call->data, call->len) : NULL;
-        if (fwi_eh_json_error(json, &end.code, &end.text)) {
-            end.outcome = FWI_EH_ANSWERED;
-        } else if (call->http_status != 200) {
-            judge_foreign(call, &end, text, sizeof text);
-        } else {
-            cJSON *inner = fwi_eh_json_get(json, "result");
-            end.json = inner ? inner : json;
-        }
+        cJSON *inner = fwi_eh_json_get(json, "result");
+        end.json = inner ? inner : json;
     }
     call->dropped = true; /* dropping it inside does nothing more */
     call->handler.on_end(call, &end, call->handler.arg);

@@ -39,6 +39,7 @@ typedef struct fwi_eh_endpoint {
     /* health.c */
     bool answers; /* it has answered since it last failed */
     uint64_t heard_ms;
+    unsigned hangups; /* in a row, right after a handshake: see call.c */
     fwi_list guards;
     struct fwi_eh_call *check;
     fwi_timer timer;

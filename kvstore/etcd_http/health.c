@@ -106,6 +106,7 @@ void fwi_eh_health_end(fwi_eh_endpoint *endpoint)
 void fwi_eh_health_heard(fwi_eh_endpoint *endpoint)
 {
     endpoint->answers = true;
+    endpoint->hangups = 0;
     endpoint->heard_ms = fw_loop_now_ms(endpoint->client->loop);
 }
 

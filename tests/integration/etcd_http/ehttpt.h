@@ -14,8 +14,7 @@ void ehttpt_restart_at(fwt_etcd *etcd, int port);
 void ehttpt_compact(int port);
 
 /* Certificates in a directory of their own: ca, server (127.0.0.1, localhost), client, elsewhere
- * (another host), stranger (another authority), each with .pem and .key. They have no common name:
- * where there are users, etcd refuses requests to its gateway from certificates with one. */
+ * (another host), stranger (another authority), each with .pem and .key. */
 void ehttpt_make_certificates(void);
 /* "<directory>/<name>"; one of a few static buffers. */
 const char *ehttpt_file(const char *name);
