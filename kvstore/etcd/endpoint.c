@@ -26,11 +26,13 @@
 #define MAX_TARGET_BYTES  600
 #define KEEPALIVE_MS      10000 /* etcd closes connections that are pinged more than every 5 s */
 #define KEEPALIVE_WAIT_MS 3000
-#define CONNECT_MS        2000 /* what gRPC calls the least backoff is the time for connecting */
-#define BACKOFF_MS        100
-#define MAX_BACKOFF_MS    1000
-#define CLOSING_MS        1000
-#define LOOK_MS           1000 /* between two looks at the files of certificates */
+/* While nobody waits for a driven store, gRPC looks at its connections every 5 s only. */
+#define DRIVEN_WAIT_MS 8000
+#define CONNECT_MS     2000 /* what gRPC calls the least backoff is the time for connecting */
+#define BACKOFF_MS     100
+#define MAX_BACKOFF_MS 1000
+#define CLOSING_MS     1000
+#define LOOK_MS        1000 /* between two looks at the files of certificates */
 
 static const char *const method_paths[FWI_ETCD_METHODS] = {
     [FWI_ETCD_RANGE] = "/etcdserverpb.KV/Range",
@@ -57,7 +59,6 @@ static const struct {
     {GRPC_ARG_ENABLE_DEADLINE_CHECKS, 1},
     {GRPC_ARG_MAX_RECEIVE_MESSAGE_LENGTH, -1},
     {GRPC_ARG_KEEPALIVE_TIME_MS, KEEPALIVE_MS},
-    {GRPC_ARG_KEEPALIVE_TIMEOUT_MS, KEEPALIVE_WAIT_MS},
     /* By default the pings stop on a watch where nothing happens. */
     {GRPC_ARG_HTTP2_MAX_PINGS_WITHOUT_DATA, 0},
     {GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, CONNECT_MS},
@@ -65,14 +66,21 @@ static const struct {
     {GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, MAX_BACKOFF_MS},
 };
 
+/* The name is copied by gRPC, and never written to. */
+static grpc_arg integer(const char *key, int value)
+{
+    return (grpc_arg){.type = GRPC_ARG_INTEGER, .key = (char *)key, .value.integer = value};
+}
+
 static grpc_channel *channel_new(const fwi_etcd_client *client, const char *target)
 {
-    grpc_arg args[sizeof channel_options / sizeof *channel_options];
-    grpc_channel_args all = {.num_args = sizeof args / sizeof *args, .args = args};
-    for (size_t i = 0; i < all.num_args; i++)
-        args[i] = (grpc_arg){.type = GRPC_ARG_INTEGER,
-                             .key = (char *)channel_options[i].key, /* copied, never written to */
-                             .value.integer = channel_options[i].value};
+    size_t count = sizeof channel_options / sizeof *channel_options;
+    grpc_arg args[sizeof channel_options / sizeof *channel_options + 1];
+    grpc_channel_args all = {.num_args = count + 1, .args = args};
+    for (size_t i = 0; i < count; i++)
+        args[i] = integer(channel_options[i].key, channel_options[i].value);
+    args[count] = integer(GRPC_ARG_KEEPALIVE_TIMEOUT_MS,
+                          fwi_kv_is_driven(client->kv) ? DRIVEN_WAIT_MS : KEEPALIVE_WAIT_MS);
     grpc_channel_credentials *credentials = fwi_etcd_tls_credentials(&client->tls);
     if (!credentials)
         return NULL;

@@ -3,6 +3,7 @@
 
 #include <dirent.h>
 #include <fairway/wait.h>
+#include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 
@@ -216,6 +217,24 @@ START_TEST(a_restarted_server_is_found_again)
 }
 END_TEST
 
+/* Timeouts count from the call, though the loop's clock stood still since the last one. */
+START_TEST(a_pause_of_the_program_does_not_count)
+{
+    fwt_etcd etcd;
+    fwt_etcd_start(&etcd);
+    fw_wait_kv *kv = open_at(etcd.port, 1000);
+    fw_wait_watch *watch;
+    FWT_OK(fw_wait_kv_put(kv, "k", etcdt_text("1"), NULL)->status);
+    poll(NULL, 0, 2000);
+    FWT_OK(fw_wait_kv_put(kv, "k", etcdt_text("2"), NULL)->status);
+    poll(NULL, 0, 2000);
+    FWT_OK(fw_wait_watch_key(kv, "k", &watch));
+    ck_assert_int_eq(fw_wait_watch_next(watch, 5000)->type, FW_KV_PUT);
+    fw_wait_kv_close(kv);
+    fwt_etcd_kill(&etcd);
+}
+END_TEST
+
 /* Each thread has its handle. */
 static void *put_many(void *arg)
 {
@@ -251,6 +270,7 @@ int main(void)
     tcase_add_test(tcase, closing_does_not_wait_for_anything);
     tcase_add_test(tcase, a_watch_is_read_when_asked);
     tcase_add_test(tcase, a_restarted_server_is_found_again);
+    tcase_add_test(tcase, a_pause_of_the_program_does_not_count);
     tcase_add_test(tcase, threads_with_their_own_handles_do_not_meet);
     return fwt_main(suite);
 }
