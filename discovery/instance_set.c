@@ -120,15 +120,23 @@ static int put(fwi_set_node **slot, fwi_set_node *leaf, const fw_instance **ret_
     return FW_OK;
 }
 
-int fwi_set_put(fwi_set_node **set, const fw_instance *instance, const fw_instance **ret_old)
+static fwi_set_node *leaf_new(const fw_instance *instance)
 {
     fwi_set_node *leaf = calloc(1, sizeof *leaf);
     if (!leaf)
-        return UV_ENOMEM;
+        return NULL;
     atomic_init(&leaf->references, 1);
     leaf->priority = priority_of(instance);
     leaf->count = 1;
     leaf->instance = instance;
+    return leaf;
+}
+
+int fwi_set_put(fwi_set_node **set, const fw_instance *instance, const fw_instance **ret_old)
+{
+    fwi_set_node *leaf = leaf_new(instance);
+    if (!leaf)
+        return UV_ENOMEM;
     *ret_old = NULL;
     int err = put(set, leaf, ret_old);
     if (err)
@@ -180,6 +188,54 @@ int fwi_set_remove(fwi_set_node **set, const char *service, const char *id,
     return fwi_set_find(*set, service, id) ? take_out(set, service, id, ret_old) : FW_OK;
 }
 
+/* ---- building ---- */
+
+static size_t count_all(fwi_set_node *node)
+{
+    if (node)
+        node->count = 1 + count_all(node->child[0]) + count_all(node->child[1]);
+    return node ? node->count : 0;
+}
+
+/* The right spine is a stack: the next instance takes from its end what has a lower priority as its
+ * left child, and becomes the end (Vuillemin, "A unifying look at data structures", 1980). */
+int fwi_set_build(const fw_instance *const *instances, size_t count, fwi_set_node **ret_set)
+{
+    fwi_set_node *root = NULL;
+    fwi_set_node **spine = malloc((count + 1) * sizeof(fwi_set_node *));
+    size_t height = 0, i = 0;
+    int err = spine ? FW_OK : UV_ENOMEM;
+    for (; !err && i < count; i++) {
+        const fw_instance *before = i ? instances[i - 1] : NULL;
+        if (before && compare(before->service, before->id, instances[i]) >= 0) {
+            err = FW_EINSTANCE;
+            break;
+        }
+        fwi_set_node *leaf = leaf_new(instances[i]);
+        if (!leaf) {
+            err = UV_ENOMEM;
+            break;
+        }
+        while (height && spine[height - 1]->priority < leaf->priority)
+            leaf->child[0] = spine[--height];
+        if (height)
+            spine[height - 1]->child[1] = leaf;
+        else
+            root = leaf;
+        spine[height++] = leaf;
+    }
+    free(spine);
+    if (err) {
+        for (; i < count; i++)
+            fw_instance_release(instances[i]);
+        fwi_set_release(root);
+        return err;
+    }
+    count_all(root);
+    *ret_set = root;
+    return FW_OK;
+}
+
 /* ---- reading ---- */
 
 size_t fwi_set_count(const fwi_set_node *set)
@@ -210,6 +266,17 @@ const fw_instance *fwi_set_at(const fwi_set_node *set, size_t index)
         set = set->child[after];
     }
     return NULL;
+}
+
+static bool each(const fwi_set_node *set, bool (*fn)(const fw_instance *, void *), void *arg)
+{
+    return !set ||
+           (each(set->child[0], fn, arg) && fn(set->instance, arg) && each(set->child[1], fn, arg));
+}
+
+void fwi_set_each(const fwi_set_node *set, bool (*fn)(const fw_instance *, void *), void *arg)
+{
+    (void)each(set, fn, arg);
 }
 
 size_t fwi_set_rank(const fwi_set_node *set, const char *service, const char *id)

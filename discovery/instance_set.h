@@ -27,11 +27,19 @@ FWI_API FW_MUST_CHECK int fwi_set_put(fwi_set_node **set, const fw_instance *ins
 FWI_API FW_MUST_CHECK int fwi_set_remove(fwi_set_node **set, const char *service, const char *id,
                                          const fw_instance **ret_old);
 
+/* A set of instances that come in their order, in O(n); their references are taken over, also when
+ * it fails. FW_EINSTANCE: not in order, or one twice; UV_ENOMEM. */
+FWI_API FW_MUST_CHECK int fwi_set_build(const fw_instance *const *instances, size_t count,
+                                        fwi_set_node **ret_set);
+
 FWI_API size_t fwi_set_count(const fwi_set_node *set);
 /* All borrowed; NULL: none such. */
 FWI_API const fw_instance *fwi_set_find(const fwi_set_node *set, const char *service,
                                         const char *id);
 FWI_API const fw_instance *fwi_set_at(const fwi_set_node *set, size_t index);
+/* Calls for each in order, until one returns false. */
+FWI_API void fwi_set_each(const fwi_set_node *set, bool (*fn)(const fw_instance *, void *),
+                          void *arg);
 /* How many instances come before the first of this service that has an id of at least `id`. */
 FWI_API size_t fwi_set_rank(const fwi_set_node *set, const char *service, const char *id);
 

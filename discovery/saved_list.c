@@ -87,25 +87,35 @@ static uint8_t *put_record(uint8_t *at, const fw_instance *instance)
     return at;
 }
 
+static bool add_size(const fw_instance *instance, void *arg)
+{
+    size_t *size = arg, record = record_size(instance);
+    *size = record && *size + record <= MAX_BYTES ? *size + record : 0;
+    return *size != 0;
+}
+
+static bool add_record(const fw_instance *instance, void *arg)
+{
+    uint8_t **at = arg;
+    *at = put_record(*at, instance);
+    return true;
+}
+
 int fwi_saved_list_encode(const fwi_saved_list *list, uint8_t **ret_bytes, size_t *ret_len)
 {
-    size_t count = fwi_set_count(list->instances), size = HEAD_BYTES + SUM_BYTES;
-    for (size_t i = 0; i < count; i++) {
-        size_t record = record_size(fwi_set_at(list->instances, i));
-        if (!record || size + record > MAX_BYTES)
-            return FW_ELIMIT;
-        size += record;
-    }
+    size_t size = HEAD_BYTES + SUM_BYTES;
+    fwi_set_each(list->instances, add_size, &size);
+    if (!size)
+        return FW_ELIMIT;
     uint8_t *bytes = malloc(size), *at = bytes;
     if (!bytes)
         return UV_ENOMEM;
     memcpy(at, magic, sizeof magic);
-    fwi_put_u64le(at + 8, count);
+    fwi_put_u64le(at + 8, fwi_set_count(list->instances));
     fwi_put_u64le(at + 16, (uint64_t)list->revision);
     fwi_put_u64le(at + 24, (uint64_t)list->saved_ms);
     at += HEAD_BYTES;
-    for (size_t i = 0; i < count; i++)
-        at = put_record(at, fwi_set_at(list->instances, i));
+    fwi_set_each(list->instances, add_record, &at);
     int err = checksum(bytes, (size_t)(at - bytes), at);
     if (err) {
         free(bytes);
@@ -168,29 +178,37 @@ static int take_record(struct reader *reader, fw_instance_field *fields, const f
     return err == FW_ESERVICE ? FW_EINSTANCE : err;
 }
 
+/* Fills instances; how many there are is right also after an error. */
+static int take_all(struct reader *reader, char *room, const fw_instance **instances,
+                    uint64_t count, size_t *ret_taken)
+{
+    fw_instance_field *fields = malloc(MAX_FIELDS * sizeof *fields);
+    int err = fields ? FW_OK : UV_ENOMEM;
+    for (*ret_taken = 0; !err && *ret_taken < count;) {
+        reader->room = room;
+        err = take_record(reader, fields, &instances[*ret_taken]);
+        *ret_taken += !err;
+    }
+    free(fields);
+    return err || reader->at == reader->end ? err : FW_EINSTANCE;
+}
+
 static int take_records(fw_slice bytes, uint64_t count, fwi_set_node **set)
 {
     char *room = malloc(bytes.len + 1);
-    fw_instance_field *fields = malloc(MAX_FIELDS * sizeof *fields);
-    int err = room && fields ? FW_OK : UV_ENOMEM;
+    const fw_instance **instances = malloc((count + 1) * sizeof(const fw_instance *));
     struct reader reader = {.at = bytes.data, .end = (const uint8_t *)bytes.data + bytes.len};
-    for (uint64_t i = 0; !err && i < count; i++) {
-        const fw_instance *instance, *old;
-        reader.room = room;
-        err = take_record(&reader, fields, &instance);
-        if (err)
-            break;
-        err = fwi_set_put(set, instance, &old);
-        if (err)
-            fw_instance_release(instance);
-        else if (old) {
-            fw_instance_release(old);
-            err = FW_EINSTANCE;
-        }
+    size_t taken = 0;
+    int err = room && instances ? take_all(&reader, room, instances, count, &taken) : UV_ENOMEM;
+    if (!err) {
+        err = fwi_set_build(instances, taken, set);
+    } else {
+        for (size_t i = 0; i < taken; i++)
+            fw_instance_release(instances[i]);
     }
     free(room);
-    free(fields);
-    return err || reader.at == reader.end ? err : FW_EINSTANCE;
+    free(instances);
+    return err;
 }
 
 int fwi_saved_list_decode(fw_slice bytes, fwi_saved_list *ret_list)
@@ -297,8 +315,8 @@ int fwi_saved_list_read(const char *path, fwi_saved_list *ret_list)
     int fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0)
         return -errno;
-    uint8_t *bytes;
-    size_t len;
+    uint8_t *bytes = NULL;
+    size_t len = 0;
     int err = read_all(fd, &bytes, &len);
     close(fd);
     if (err)

@@ -407,6 +407,13 @@ static void on_kv_events(fw_kv_watch *watch, const fw_kv_event *events, size_t c
 
 /* ---- life ---- */
 
+static bool emit_added(const fw_instance *instance, void *arg)
+{
+    fw_watcher *watcher = arg;
+    emit(watcher, FW_WATCHER_ADDED, instance, watcher->revision, FW_OK, "");
+    return !watcher->closing;
+}
+
 static void on_file_read(const fwi_saved_list *list, int error, void *arg)
 {
     fw_watcher *watcher = arg;
@@ -422,8 +429,7 @@ static void on_file_read(const fwi_saved_list *list, int error, void *arg)
     watcher->saved_ms = list->saved_ms;
     watcher->revision = list->revision;
     forget_snapshot(watcher);
-    for (size_t i = 0; i < fwi_set_count(list->instances) && !watcher->closing; i++)
-        emit(watcher, FW_WATCHER_ADDED, fwi_set_at(list->instances, i), list->revision, FW_OK, "");
+    fwi_set_each(list->instances, emit_added, watcher);
     emit(watcher, FW_WATCHER_RESTORED, NULL, list->revision, FW_OK, "");
 }
 

@@ -266,12 +266,19 @@ def run_kv():
                               **({"target_p99_us": 5000} if case == "notify" else {})}), flush=True)
 
 
+def run_discovery():
+    bin_dir = build(["bench_discovery"])
+    need(bin_dir, "bench_discovery")
+    if subprocess.run([bin_dir / "bench_discovery"]).returncode:
+        raise Failure("bench_discovery failed")
+
+
 def main():
-    cases = {"gateway": [run_gateway], "rpc": [run_rpc], "kv": [run_kv],
-             "all": [run_gateway, run_rpc, run_kv]}
+    cases = {"gateway": [run_gateway], "rpc": [run_rpc], "kv": [run_kv], "discovery": [run_discovery],
+             "all": [run_gateway, run_rpc, run_kv, run_discovery]}
     wanted = sys.argv[1] if len(sys.argv) > 1 else "all"
     if len(sys.argv) > 2 or wanted not in cases:
-        say("usage: tests/bench/run [gateway|rpc|kv|all]")
+        say("usage: tests/bench/run [gateway|rpc|kv|discovery|all]")
         return 2
     try:
         for case in cases[wanted]:

@@ -3,6 +3,8 @@
 #include "fwt.h"
 #include "instance_set.h"
 
+#include <fairway/error.h>
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -116,6 +118,42 @@ START_TEST(a_version_that_is_held_stays_as_it_was)
 }
 END_TEST
 
+static bool collect(const fw_instance *instance, void *arg)
+{
+    const fw_instance ***at = arg;
+    *(*at)++ = instance;
+    return true;
+}
+
+START_TEST(one_is_built_in_order_as_by_putting)
+{
+    fwi_set_node *set = NULL, *built;
+    const fw_instance *all[NAMES], **at = all;
+    struct model model = {.count = 0};
+    srand(9);
+    for (int i = 0; i < 2000; i++)
+        step(&set, &model);
+    fwi_set_each(set, collect, &at);
+    ck_assert_uint_eq((size_t)(at - all), model.count);
+    for (size_t i = 0; i < model.count; i++)
+        fw_instance_acquire(all[i]);
+    FWT_OK(fwi_set_build(all, model.count, &built));
+    fwi_set_release(set);
+    check(built, &model);
+    for (int i = 0; i < 2000; i++)
+        step(&built, &model);
+    check(built, &model);
+    fwi_set_release(built);
+
+    all[0] = make(2, 1);
+    all[1] = make(1, 1);
+    all[2] = make(3, 1);
+    FWT_ERR(fwi_set_build(all, 3, &built), FW_EINSTANCE);
+    FWT_OK(fwi_set_build(all, 0, &built));
+    ck_assert_ptr_null(built);
+}
+END_TEST
+
 START_TEST(the_empty_set_has_nothing)
 {
     const fw_instance *old;
@@ -135,6 +173,7 @@ int main(void)
     TCase *tcase = fwt_tcase(suite, "set", 60);
     tcase_add_test(tcase, it_does_what_an_array_does);
     tcase_add_test(tcase, a_version_that_is_held_stays_as_it_was);
+    tcase_add_test(tcase, one_is_built_in_order_as_by_putting);
     tcase_add_test(tcase, the_empty_set_has_nothing);
     return fwt_main(suite);
 }
