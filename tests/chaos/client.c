@@ -235,6 +235,7 @@ static void on_events(fw_kv_watch *watch, const fw_kv_event *events, size_t coun
     struct client *client = arg;
     if (watch != client->watch)
         fail("an event before the call returned", FW_OK);
+    int saw_end = 0;
     client->batch++;
     for (size_t i = 0; i < count; i++) {
         const fw_kv_event *event = &events[i];
@@ -250,12 +251,15 @@ static void on_events(fw_kv_watch *watch, const fw_kv_event *events, size_t coun
         seen.op = strtoull(value, NULL, 10);
         record(client, &seen);
         if (event->type == FW_KV_PUT && !strcmp(seen.key, CHAOS_END_KEY))
-            atomic_store(&client->sheet->saw_end, (int)seen.op);
+            saw_end = (int)seen.op;
         if (event->type == FW_KV_END_OF_SNAPSHOT)
             atomic_store(&client->sheet->ready, true);
         if (event->type == FW_KV_RESYNC)
             atomic_fetch_add(&client->sheet->resyncs, 1);
     }
+    /* When the whole batch is on the record. */
+    if (saw_end)
+        atomic_store(&client->sheet->saw_end, saw_end);
 }
 
 /* ---- the locker ---- */
