@@ -175,13 +175,24 @@ void fwt_etcd_enable_users(const fwt_etcd *etcd, const char *password)
     free(fwt_etcdctl(etcd->port, (const char *const[]){"auth", "enable", NULL}));
 }
 
+unsigned long fwt_etcd_metric(int port, const char *name)
+{
+    char line[160];
+    snprintf(line, sizeof line, "\n%s", name);
+    const char *at = strstr(get_page(port, "/metrics"), line);
+    if (!at)
+        return 0;
+    at += strlen(line);
+    const char *labels = strstr(at, "} ");
+    const char *end = strchr(at, '\n');
+    return (unsigned long)strtod(labels && labels < end ? labels + 2 : at, NULL);
+}
+
 unsigned long fwt_etcd_calls(int port, const char *method)
 {
     char name[100];
     snprintf(name, sizeof name, "grpc_server_started_total{grpc_method=\"%s\"", method);
-    const char *at = strstr(get_page(port, "/metrics"), name);
-    at = at ? strstr(at, "} ") : NULL;
-    return at ? strtoul(at + 2, NULL, 10) : 0;
+    return fwt_etcd_metric(port, name);
 }
 
 /* ---- clusters ---- */

@@ -100,6 +100,8 @@ char *fwt_etcdctl(int port, const char *const *args);
 
 /* How many calls of a method ("Range") the server has seen, by its own count. */
 unsigned long fwt_etcd_calls(int port, const char *method);
+/* Any of its counts: the first whose line at /metrics begins with name. 0: there is none. */
+unsigned long fwt_etcd_metric(int port, const char *name);
 
 /* Three members of one cluster. Each may be killed, restarted, or sent signals by itself. */
 #define FWT_ETCD_MEMBERS 3
