@@ -35,11 +35,18 @@ void fwi_redis_heard_due(fwi_redis_client *client, int64_t due_ms)
 {
     if (client->closing)
         return;
-    if (due_ms < 0)
+    if (due_ms < 0) {
         fwi_loop_timer_stop(client->loop, &client->expiry);
-    else
-        fwi_loop_timer_start(client->loop, &client->expiry,
-                             (uint64_t)due_ms + 1 + fwi_random_below(EXPIRY_SPREAD_MS));
+        return;
+    }
+    /* Not anew with each answer that says the same: many reads would put it off for ever. */
+    uint64_t at_ms = fw_loop_now_ms(client->loop) + (uint64_t)due_ms;
+    if (fwi_timer_armed(&client->expiry) && at_ms >= client->due_ms &&
+        at_ms <= client->due_ms + EXPIRY_SPREAD_MS)
+        return;
+    client->due_ms = at_ms;
+    fwi_loop_timer_start(client->loop, &client->expiry,
+                         (uint64_t)due_ms + 1 + fwi_random_below(EXPIRY_SPREAD_MS));
 }
 
 static void on_expired(const fwi_redis_reply *reply, void *arg)

@@ -7,7 +7,8 @@
  *
  * A lease is renewed at a third of its time, counted from when the last renewal that the server
  * confirmed was sent, on a clock that goes on while the machine is suspended. Before each step
- * comes a look at that clock.
+ * comes a look at that clock. A renewal that is not answered within a third of the time puts the
+ * connection under suspicion: short leases must outlive a dead connection to a server that is well.
  */
 #include "redis.h"
 
@@ -24,6 +25,7 @@ struct held {
     bool revoke_wanted; /* GRANTING */
     uint32_t ttl_ms;
     int64_t id;
+    uint64_t asked_ms;           /* when the renewal was asked for, on the loop's clock */
     uint64_t confirmed_ms;       /* when what was confirmed last was sent */
     uint64_t revoke_deadline_ms; /* on the loop's clock */
     fwi_redis_request *request;  /* under way */
@@ -98,6 +100,8 @@ static void on_renewed(const fwi_redis_reply *reply, void *arg)
     } else if (reply->status) {
         (void)snprintf(held->failure, sizeof held->failure, "not renewed: %s", reply->detail);
         set_timer(held, fwi_redis_clock_ms() + held->ttl_ms / 10);
+        if (reply->status == FW_EDEADLINE)
+            fwi_redis_link_suspect(&held->client->ops, held->asked_ms);
     } else {
         held->confirmed_ms = reply->sent_ms;
         held->failure[0] = 0;
@@ -119,7 +123,8 @@ static void on_timer(fwi_timer *timer, void *arg)
         fwi_redis_args_script(&args, held->client, "renew");
         fwi_redis_args_number(&args, held->id);
         fwi_redis_args_number(&args, held->ttl_ms);
-        if (ask(held, &args, fw_loop_now_ms(held->client->loop) + (end - now), on_renewed)) {
+        held->asked_ms = fw_loop_now_ms(held->client->loop);
+        if (ask(held, &args, held->asked_ms + held->ttl_ms / 3, on_renewed)) {
             set_timer(held, now + held->ttl_ms / 10);
             return;
         }

@@ -9,8 +9,9 @@
  * RELOAD: from UP to GREETING and back on the same connection, with SCRIPT LOAD alone.
  *
  * A server that hangs is noticed by a check every half of the link's patience while something is
- * expected of it: two checks in a row during which no byte came or went end the connection. (Two,
- * since after a pause of this process the first one comes before what has arrived meanwhile.)
+ * expected of it: two checks in a row before which no byte came end the connection. (Two, since
+ * after a pause of this process the first one comes before what has arrived meanwhile.) Bytes that
+ * go count only while others wait behind them: what the kernel takes at once, nobody may ever read.
  *
  * The password is never put into a detail, nor logged.
  */
@@ -86,8 +87,19 @@ void fwi_redis_link_expect(fwi_redis_link *link)
     if (fwi_timer_armed(&link->timer))
         return;
     link->strikes = 0;
-    link->moved = false;
+    link->uploaded = 0;
+    link->heard = false;
     set_check(link);
+}
+
+/* True if what waited at the last check has been going out since. */
+static bool uploads(fwi_redis_link *link)
+{
+    uint64_t before = link->uploaded, now = 0;
+    if (link->socket)
+        now = fwi_redis_socket_handed_over(link->socket);
+    link->uploaded = link->socket && fwi_redis_socket_backlog(link->socket) ? now : 0;
+    return before && now > before;
 }
 
 static void on_timer(fwi_timer *timer, void *arg)
@@ -100,20 +112,32 @@ static void on_timer(fwi_timer *timer, void *arg)
     }
     if (!expects(link))
         return;
-    link->strikes = link->moved ? 0 : link->strikes + 1;
-    link->moved = false;
+    link->strikes = link->heard || uploads(link) ? 0 : link->strikes + 1;
+    link->heard = false;
     if (link->strikes >= (link->state == FWI_REDIS_RESOLVING ? RESOLVE_STRIKES : STRIKES))
         fwi_redis_link_fail(link, FW_EUNREACHABLE, "the server does not answer");
     else
         set_check(link);
 }
 
-void fwi_redis_link_on_moved(fwi_redis_link *link)
+void fwi_redis_link_on_heard(fwi_redis_link *link)
 {
-    link->moved = true;
-    /* What was being written is: there may be room for more. */
+    link->heard = true;
+    link->heard_ms = fw_loop_now_ms(link->client->loop);
+}
+
+void fwi_redis_link_on_written(fwi_redis_link *link)
+{
+    /* There may be room for more. */
     if (!fwi_list_empty(&link->queue))
         fwi_loop_defer(link->client->loop, &link->flush);
+}
+
+void fwi_redis_link_suspect(fwi_redis_link *link, uint64_t since_ms)
+{
+    if (link->state == FWI_REDIS_UP && link->flight_count && link->heard_ms < since_ms &&
+        !fwi_redis_socket_backlog(link->socket))
+        fwi_redis_link_fail(link, FW_EUNREACHABLE, "the server does not answer");
 }
 
 void fwi_redis_link_on_broken(fwi_redis_link *link, const char *detail)
@@ -155,10 +179,12 @@ static void connect_next(fwi_redis_link *link)
 }
 
 /* Writes one of the first commands. Sets *err once it has failed. */
-static void greet(fwi_redis_link *link, fwi_redis_args *args, int *err)
+static void greet(fwi_redis_link *link, fwi_redis_args *args, bool is_secret, int *err)
 {
     fwi_redis_command *command = fwi_redis_format(args);
     fwi_redis_args_fini(args);
+    if (command)
+        command->is_secret = is_secret;
     if (!*err)
         *err = command ? fwi_redis_socket_write(link->socket, &command, 1) : UV_ENOMEM;
     if (command)
@@ -176,7 +202,7 @@ static void greet_auth(fwi_redis_link *link, int *err)
     if (client->user)
         fwi_redis_args_text(&args, client->user);
     fwi_redis_args_text(&args, client->password ? client->password : "");
-    greet(link, &args, err);
+    greet(link, &args, true, err);
 }
 
 static void greet_select(fwi_redis_link *link, int *err)
@@ -186,7 +212,7 @@ static void greet_select(fwi_redis_link *link, int *err)
     fwi_redis_args args = {.count = 0};
     fwi_redis_args_text(&args, "SELECT");
     fwi_redis_args_text(&args, link->client->db);
-    greet(link, &args, err);
+    greet(link, &args, false, err);
 }
 
 static void greet_script(fwi_redis_link *link, int *err)
@@ -195,7 +221,7 @@ static void greet_script(fwi_redis_link *link, int *err)
     fwi_redis_args_text(&args, "SCRIPT");
     fwi_redis_args_text(&args, "LOAD");
     fwi_redis_args_bytes(&args, fwi_redis_script, fwi_redis_script_len);
-    greet(link, &args, err);
+    greet(link, &args, false, err);
 }
 
 static void begin_greeting(fwi_redis_link *link, bool is_reloading)

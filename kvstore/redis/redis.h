@@ -82,6 +82,7 @@ typedef struct fwi_redis_socket fwi_redis_socket;
 /* A formatted command, shared by its request and by the write under way. */
 typedef struct fwi_redis_command {
     size_t references, len;
+    bool is_secret; /* is wiped before it is freed */
     char *data;
 } fwi_redis_command;
 
@@ -118,11 +119,13 @@ struct fwi_redis_link {
     struct sockaddr_storage addresses[FWI_REDIS_MAX_ADDRESSES];
     size_t address_count, address;
     fwi_redis_socket *socket;
-    size_t greetings;  /* replies to AUTH, SELECT, SCRIPT LOAD that are to come */
+    size_t greetings; /* replies to AUTH, SELECT, SCRIPT LOAD that are to come */
     uint32_t patience_ms;
-    unsigned strikes; /* checks in a row that saw nothing come or go */
-    bool moved;       /* since the last check something did */
-    fwi_timer timer;  /* BACKOFF: the next try; else the next check */
+    unsigned strikes;  /* checks in a row that saw nothing move */
+    uint64_t heard_ms; /* when something came last, on the loop's clock */
+    bool heard;        /* since the last check something came */
+    uint64_t uploaded; /* at the last check: bytes handed over, while some were waiting; else 0 */
+    fwi_timer timer;   /* BACKOFF: the next try; else the next check */
     fw_backoff backoff;
     int reason; /* of the last failure, FW_OK while up */
     char detail[FWI_REDIS_TEXT_BYTES];
@@ -147,12 +150,15 @@ void fwi_redis_link_stop(fwi_redis_link *link);
 void fwi_redis_link_fail(fwi_redis_link *link, int reason, const char *detail);
 /* Loads the script once more, then goes on. */
 void fwi_redis_link_reload(fwi_redis_link *link);
+/* Ends this connection if an answer is due and nothing came since then. */
+void fwi_redis_link_suspect(fwi_redis_link *link, uint64_t since_ms);
 /* Something is expected of the server from now on. */
 void fwi_redis_link_expect(fwi_redis_link *link);
 /* From the socket. */
 void fwi_redis_link_on_connected(fwi_redis_link *link, int status);
 void fwi_redis_link_on_reply(fwi_redis_link *link, const redisReply *reply);
-void fwi_redis_link_on_moved(fwi_redis_link *link);
+void fwi_redis_link_on_heard(fwi_redis_link *link);
+void fwi_redis_link_on_written(fwi_redis_link *link);
 void fwi_redis_link_on_broken(fwi_redis_link *link, const char *detail);
 
 /* ---- request.c ---- */
@@ -247,6 +253,7 @@ struct fwi_redis_client {
     fwi_redis_link ops, bell;    /* for operations; for waiting */
     size_t handles;              /* of libuv, still alive */
     bool closing;
+    uint64_t due_ms;           /* what `expiry` was set for */
     fwi_timer expiry;          /* when the next lease is due, as far as we know */
     fwi_redis_request *expire; /* under way */
 

@@ -31,6 +31,8 @@ void fwi_redis_command_release(fwi_redis_command *command)
 {
     if (--command->references)
         return;
+    if (command->is_secret)
+        explicit_bzero(command->data, command->len);
     redisFreeCommand(command->data);
     free(command);
 }
@@ -86,7 +88,7 @@ static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf)
                                                            : uv_strerror((int)n));
         return;
     }
-    fwi_redis_link_on_moved(socket->link);
+    fwi_redis_link_on_heard(socket->link);
     if (redisReaderFeed(socket->reader.reader, buf->base, (size_t)n) != REDIS_OK) {
         fwi_redis_link_on_broken(socket->link, "no memory for the reply");
         return;
@@ -152,7 +154,7 @@ static void on_written(uv_write_t *request, int status)
     if (status)
         fwi_redis_link_on_broken(socket->link, uv_strerror(status));
     else
-        fwi_redis_link_on_moved(socket->link);
+        fwi_redis_link_on_written(socket->link);
 }
 
 int fwi_redis_socket_write(fwi_redis_socket *socket, fwi_redis_command *const *commands,

@@ -135,9 +135,12 @@ local function leave_lease(key, lease, own)
     end
 end
 
--- Deletes a key that is there.
+-- Deletes a key, if it is there.
 local function remove(key)
-    local _, lease, own = look_up(key)
+    local number, lease, own = look_up(key)
+    if not number then
+        return
+    end
     call('HDEL', META, key)
     call('HDEL', VALUES, key)
     call('ZREM', INDEX, key)
@@ -186,6 +189,7 @@ local function end_lease(id)
             begun = true
         end
         for _, member in ipairs(members) do
+            call('ZREM', HELD, member)
             remove(string.sub(member, #id + 2))
         end
     end
@@ -540,7 +544,7 @@ function command.txn(...)
         local type, key, value, lease = unpack(step)
         if type == 'put' then
             set(key, value, lease, '0')
-        elseif type == 'delete' and look_up(key) then
+        elseif type == 'delete' then
             remove(key)
         end
     end

@@ -86,6 +86,48 @@ START_TEST(an_owner_that_is_cut_off_loses_its_lease_before_the_others_see_it_go)
 }
 END_TEST
 
+START_TEST(a_lease_outlives_a_connection_that_died_silently)
+{
+    enum { BIG = 4000, ENOUGH = 2000 };
+    fwt_proxy *proxy = fwt_proxy_start(redis.port);
+    fw_kv *kv = redist_open(fwt_proxy_port(proxy), "/0/silent", 1000);
+    char big[BIG];
+    memset(big, 'x', sizeof big);
+    FWT_OK(redist_put_with(kv, "big", (fw_slice){big, sizeof big}, NULL)->status);
+    redist_lease lease;
+    redist_lease_new(&lease, kv, 6000);
+    put_under(kv, "k", &lease);
+    /* This uses up what the connection may still say; a new one may say enough for a lease. */
+    fwt_proxy_swallow(proxy, ENOUGH);
+    ck_assert_int_ne(redist_get(kv, "big")->status, FW_OK);
+    fwt_run_for(8000);
+    ck_assert(!lease.lost);
+    ck_assert_str_eq(redist_get(kv, "k")->text, "k=v;");
+    redist_lease_close(&lease);
+    redist_close(kv, 3000);
+    fwt_proxy_end(proxy);
+}
+END_TEST
+
+START_TEST(reads_do_not_put_off_an_expiry)
+{
+    /* An owner that is gone; the only other one reads and watches. */
+    fw_kv *kv = redist_open(redis.port, "/0/reads", 3000);
+    redist_watcher watcher;
+    redist_watch(&watcher, kv, "", true);
+    fw_kv_put_options options = {.ttl_ms = 1000};
+    FWT_OK(redist_put_with(kv, "goes", redist_text("1"), &options)->status);
+    redist_expect(&watcher, "+goes=1 ");
+    uint64_t start_ms = redist_now_ms();
+    while (!watcher.deletes) {
+        ck_assert_uint_lt(redist_now_ms() - start_ms, REDIST_WAIT_MS);
+        (void)redist_get(kv, "goes");
+    }
+    redist_close(kv, 2000);
+    redist_watcher_fini(&watcher);
+}
+END_TEST
+
 START_TEST(what_expired_while_nobody_was_there_is_gone_for_all)
 {
     fw_kv *kv = redist_open(redis.port, "/0/nobody", 3000);
@@ -145,6 +187,8 @@ int main(void)
     tcase_add_test(tcase, a_lease_outlives_a_restart_of_the_server);
     tcase_add_test(tcase, a_lease_is_lost_while_the_server_hangs);
     tcase_add_test(tcase, an_owner_that_is_cut_off_loses_its_lease_before_the_others_see_it_go);
+    tcase_add_test(tcase, a_lease_outlives_a_connection_that_died_silently);
+    tcase_add_test(tcase, reads_do_not_put_off_an_expiry);
     tcase_add_test(tcase, what_expired_while_nobody_was_there_is_gone_for_all);
     tcase_add_test(tcase, pairs_that_are_put_anew_leave_no_lease_behind);
     tcase_add_test(tcase, a_full_memory_ends_no_lease_and_lets_delete);
