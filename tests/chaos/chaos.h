@@ -21,6 +21,7 @@ typedef struct chaos_scenario {
     void (*run)(chaos_stage *chaos); /* the faults; clients are at work before and after */
     size_t clients;                  /* 0: 3 */
     bool processes;                  /* the clients are processes */
+    uint32_t timeout_ms;             /* of an operation of threads; 0: CHAOS_TIMEOUT_MS */
     /* Starts the server; NULL: as the driver does. */
     void (*start)(chaos_stage *chaos);
 } chaos_scenario;

@@ -524,7 +524,8 @@ int chaos_client_run(const chaos_client_options *options, chaos_sheet *sheet)
     struct client client = {.options = options, .sheet = sheet};
     char detail[300];
     client.random = options->seed * UINT64_C(0x9e3779b97f4a7c15) + options->index + 1;
-    fw_kv_options kv_options = {.timeout_ms = CHAOS_TIMEOUT_MS,
+    fw_kv_options kv_options = {.timeout_ms =
+                                    options->timeout_ms ? options->timeout_ms : CHAOS_TIMEOUT_MS,
                                 .user = options->user,
                                 .password = options->password,
                                 .detail = detail,

@@ -16,6 +16,7 @@ typedef struct chaos_client_options {
     size_t index; /* of the client, no other has it */
     uint64_t seed;
     const char *user, *password; /* or NULL */
+    uint32_t timeout_ms;         /* 0: CHAOS_TIMEOUT_MS */
 } chaos_client_options;
 
 /* Runs to the end. Returns 0, or 1 and says why on stderr. */

@@ -11,7 +11,7 @@
 #include <uv.h>
 
 /* An operation is answered within its timeout and 250 ms; the rest is for a busy machine. */
-#define ANSWER_MS (CHAOS_TIMEOUT_MS + 250 + 3000)
+#define ANSWER_LATE_MS (250 + 3000)
 
 uint64_t chaos_roll(chaos_stage *chaos, uint64_t below)
 {
@@ -191,6 +191,7 @@ chaos_client *chaos_add_client(chaos_stage *chaos, bool by_proxy)
     client->options = (chaos_client_options){.url = client->url,
                                              .index = index,
                                              .seed = chaos->seed,
+                                             .timeout_ms = chaos->scenario->timeout_ms,
                                              .user = chaos->user,
                                              .password = chaos->password};
     snprintf(client->path, sizeof client->path, "%s/sheet", fwt_tmpdir());
@@ -409,6 +410,8 @@ static void check_all(chaos_stage *chaos, const struct answer *rest, uint64_t re
                       bool sees_all)
 {
     chaos_client_history histories[CHAOS_MAX_CLIENTS];
+    uint32_t timeout_ms =
+        chaos->scenario->timeout_ms ? chaos->scenario->timeout_ms : CHAOS_TIMEOUT_MS;
     for (size_t i = 0; i < chaos->count; i++)
         histories[i] = (chaos_client_history){.records = chaos->clients[i].sheet->records,
                                               .count = chaos->clients[i].sheet->count,
@@ -422,7 +425,7 @@ static void check_all(chaos_stage *chaos, const struct answer *rest, uint64_t re
                            .sees_every_change = sees_all,
                            .wiped_from_ns = chaos->wiped_from_ns,
                            .wiped_ns = chaos->wiped_ns,
-                           .answer_ms = ANSWER_MS};
+                           .answer_ms = timeout_ms + ANSWER_LATE_MS};
     print_sums(chaos);
     dump(chaos);
     size_t breaches = chaos_check(&all, stdout);
