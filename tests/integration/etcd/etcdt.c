@@ -21,6 +21,8 @@ fw_kv *etcdt_open_with(const char *url, const fw_kv_options *options)
     fw_kv_options own = *options;
     own.detail = detail;
     own.detail_size = sizeof detail;
+    if (!own.timeout_ms)
+        own.timeout_ms = ETCDT_PATIENT_MS;
     fwt_run_for(1); /* the loop's clock stood still while the test did other things */
     int err = fw_kv_open(fwt_loop, url, &own, &kv);
     ck_assert_msg(!err, "%s: %s: %s", url, fw_error_name(err), detail);

@@ -12,6 +12,8 @@
 #include <uv.h>
 
 #define ETCDT_WAIT_MS 20000
+/* The timeout of operations where none is given: for machines that are busy with other tests. */
+#define ETCDT_PATIENT_MS 15000
 
 /* Opens etcd://127.0.0.1:PORT/PATH. */
 fw_kv *etcdt_open(int port, const char *path, unsigned timeout_ms);

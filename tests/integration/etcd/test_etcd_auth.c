@@ -54,7 +54,7 @@ START_TEST(a_user_with_the_right_password_is_served)
     etcdt_lease_new(&lease, kv, 2000);
     FWT_OK(lease.status);
     etcdt_lease_close(&lease);
-    etcdt_close(kv, 2000);
+    etcdt_close(kv, ETCDT_WAIT_MS);
     etcdt_watcher_fini(&watcher);
 }
 END_TEST
@@ -73,13 +73,13 @@ START_TEST(a_wrong_password_is_said_at_once)
         FWT_ERR(etcdt_list(kv, "")->status, FW_EAUTH);
         ck_assert_uint_lt(etcdt_now_ms() - start_ms, 8000);
         ck_assert_uint_eq(authentications() - before, 2); /* one for each, no loop */
-        etcdt_close(kv, 2000);
+        etcdt_close(kv, ETCDT_WAIT_MS);
     }
     fw_kv *kv = etcdt_open(etcd.port, "/p", 0);
     const etcdt_answer *answer = etcdt_get(kv, "k");
     FWT_ERR(answer->status, FW_EAUTH);
     ck_assert_msg(strstr(answer->detail, "user name is empty") != NULL, "%s", answer->detail);
-    etcdt_close(kv, 2000);
+    etcdt_close(kv, ETCDT_WAIT_MS);
 }
 END_TEST
 
@@ -91,10 +91,10 @@ START_TEST(what_a_user_may_not_do_is_denied)
     FWT_ERR(etcdt_put(kv, "k", "v")->status, FW_EDENIED);
     FWT_ERR(etcdt_delete_tree(kv, "")->status, FW_EDENIED);
     ck_assert_uint_le(authentications() - before, 1);
-    etcdt_close(kv, 2000);
+    etcdt_close(kv, ETCDT_WAIT_MS);
     kv = open_as("other", PASSWORD, "/mine", 0);
     FWT_OK(etcdt_put(kv, "k", "v")->status);
-    etcdt_close(kv, 2000);
+    etcdt_close(kv, ETCDT_WAIT_MS);
 }
 END_TEST
 
@@ -122,7 +122,7 @@ START_TEST(a_token_is_renewed_once_for_all)
         ck_assert_uint_eq(authentications() - before, 1);
     }
     ck_assert_uint_eq(etcdt_list(kv, "")->count, MANY + 1);
-    etcdt_close(kv, 2000);
+    etcdt_close(kv, ETCDT_WAIT_MS);
 }
 END_TEST
 
@@ -148,7 +148,7 @@ START_TEST(changes_of_the_users_disturb_nobody)
                       answers[i].detail);
         free(answers[i].text);
     }
-    etcdt_close(kv, 2000);
+    etcdt_close(kv, ETCDT_WAIT_MS);
 }
 END_TEST
 
@@ -163,7 +163,7 @@ START_TEST(a_restarted_server_gives_a_new_token)
     uint64_t start_ms = etcdt_now_ms();
     while (etcdt_put(kv, "k", "2")->status)
         ck_assert_uint_lt(etcdt_now_ms() - start_ms, 15000);
-    etcdt_close(kv, 2000);
+    etcdt_close(kv, ETCDT_WAIT_MS);
 }
 END_TEST
 
@@ -177,7 +177,7 @@ START_TEST(a_store_without_users_takes_any)
     FWT_OK(etcdt_put(kv, "k", "1")->status);
     fwt_etcd_enable_users(&open_to_all, PASSWORD); /* from now on a token is needed */
     FWT_OK(etcdt_put(kv, "k", "2")->status);
-    etcdt_close(kv, 2000);
+    etcdt_close(kv, ETCDT_WAIT_MS);
     fwt_etcd_kill(&open_to_all);
 }
 END_TEST
@@ -201,7 +201,7 @@ START_TEST(closing_ends_an_authentication)
         url, &(fw_kv_options){.user = "root", .password = PASSWORD, .timeout_ms = 1500});
     const etcdt_answer *answer = etcdt_put(kv, "k", "v");
     FWT_ERR(answer->status, FW_EUNREACHABLE); /* it was never sent */
-    etcdt_close(kv, 2000);
+    etcdt_close(kv, ETCDT_WAIT_MS);
     fwt_proxy_end(proxy);
 }
 END_TEST

@@ -100,7 +100,7 @@ static void run(fwt_etcd_cluster *cluster, void (*disturb)(fwt_etcd_cluster *), 
     write_all(kv, disturb, cluster);
     size_t acknowledged = check_writes(kv, &watcher);
     ck_assert_msg(acknowledged >= least, "%zu were acknowledged", acknowledged);
-    etcdt_close(kv, 10000);
+    etcdt_close(kv, ETCDT_WAIT_MS);
     etcdt_watcher_fini(&watcher);
 }
 
@@ -143,12 +143,12 @@ START_TEST(a_member_that_is_down_at_the_start_is_passed_over)
         FWT_OK(etcdt_put(kv, "k", "v")->status);
         FWT_OK(etcdt_get(kv, "k")->status);
         ck_assert_uint_lt(etcdt_now_ms() - start_ms, 4000);
-        etcdt_close(kv, 5000);
+        etcdt_close(kv, ETCDT_WAIT_MS);
     }
     fwt_etcd_restart(&cluster.members[1]);
     fw_kv *kv = etcdt_open(cluster.members[1].port, "/p", 5000);
     ck_assert_str_eq(etcdt_get(kv, "k")->text, "k=v;");
-    etcdt_close(kv, 5000);
+    etcdt_close(kv, ETCDT_WAIT_MS);
     fwt_etcd_cluster_end(&cluster);
 }
 END_TEST
@@ -170,7 +170,7 @@ START_TEST(without_a_majority_nothing_is_acknowledged)
     uint64_t start_ms = etcdt_now_ms();
     while (etcdt_put(kv, "k", "after")->status)
         ck_assert_uint_lt(etcdt_now_ms() - start_ms, ETCDT_WAIT_MS);
-    etcdt_close(kv, 5000);
+    etcdt_close(kv, ETCDT_WAIT_MS);
     fwt_etcd_cluster_end(&cluster);
 }
 END_TEST

@@ -31,7 +31,7 @@ START_TEST(down_at_start)
     ck_assert_str_eq(watcher.record, "stale | live ");
     FWT_OK(etcdt_put(kv, "k", "v")->status);
     etcdt_expect(&watcher, "+k=v ");
-    etcdt_close(kv, 2000);
+    etcdt_close(kv, ETCDT_WAIT_MS);
     etcdt_watcher_fini(&watcher);
     fwt_etcd_kill(&etcd);
 }
@@ -52,7 +52,7 @@ START_TEST(second_endpoint)
         etcdt_watch(&watcher, kv, "k", false);
         etcdt_expect(&watcher, "+k=v | ");
         ck_assert_uint_eq(watcher.stales, 0);
-        etcdt_close(kv, 2000);
+        etcdt_close(kv, ETCDT_WAIT_MS);
         etcdt_watcher_fini(&watcher);
     }
     fwt_etcd_kill(&etcd);
@@ -71,7 +71,7 @@ START_TEST(hung_endpoint)
         fw_kv *kv = etcdt_open_url(url, 3000);
         FWT_OK(etcdt_put(kv, "k", "v")->status);
         FWT_OK(etcdt_get(kv, "k")->status);
-        etcdt_close(kv, 2000);
+        etcdt_close(kv, ETCDT_WAIT_MS);
     }
     fwt_etcd_kill(&hung);
     fwt_etcd_kill(&good);
@@ -98,7 +98,7 @@ START_TEST(stopped_server)
     start = etcdt_now_ms();
     while (etcdt_get(kv, "k")->status)
         ck_assert_uint_lt(etcdt_now_ms() - start, 10000);
-    etcdt_close(kv, 2000);
+    etcdt_close(kv, ETCDT_WAIT_MS);
     fwt_etcd_kill(&etcd);
 }
 END_TEST
@@ -149,7 +149,7 @@ START_TEST(close_at_once)
         etcdt_answer answer = {.done = false};
         FWT_OK(fw_kv_put(kv, "k", etcdt_text("v"), NULL, etcdt_on_done, &answer));
         fwt_run_for((unsigned)i);
-        etcdt_close(kv, 2000);
+        etcdt_close(kv, ETCDT_WAIT_MS);
         ck_assert(answer.done);
         free(answer.text);
         etcdt_watcher_fini(&watcher);
@@ -197,7 +197,7 @@ START_TEST(killed_while_writing)
     }
     ck_assert_int_gt(kinds[0], 0);
     ck_assert_int_gt(kinds[1], 0);
-    etcdt_close(kv, 2000);
+    etcdt_close(kv, ETCDT_WAIT_MS);
     fwt_etcd_kill(&etcd);
 }
 END_TEST

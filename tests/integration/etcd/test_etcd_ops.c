@@ -32,7 +32,7 @@ START_TEST(put_get_delete)
     ck_assert_uint_eq(etcdt_exists(kv, "x")->count, 0);
     FWT_OK(etcdt_delete(kv, "x/y")->status);
     FWT_ERR(etcdt_delete(kv, "x/y")->status, FW_ENOTFOUND);
-    etcdt_close(kv, 2000);
+    etcdt_close(kv, ETCDT_WAIT_MS);
 }
 END_TEST
 
@@ -43,10 +43,10 @@ START_TEST(no_prefix)
     ck_assert_str_eq(etcdt_ctl(etcd.port, "get", "/services/echo/a", NULL),
                      "/services/echo/a\n1\n");
     ck_assert_str_eq(etcdt_list(kv, "services")->text, "services/echo/a=1;");
-    etcdt_close(kv, 2000);
+    etcdt_close(kv, ETCDT_WAIT_MS);
     kv = etcdt_open(etcd.port, "/services", 0);
     ck_assert_str_eq(etcdt_list(kv, "")->text, "echo/a=1;");
-    etcdt_close(kv, 2000);
+    etcdt_close(kv, ETCDT_WAIT_MS);
 }
 END_TEST
 
@@ -71,7 +71,7 @@ START_TEST(boundaries)
     FWT_OK(etcdt_delete_tree(kv, "")->status);
     ck_assert_uint_eq(etcdt_list(kv, "")->count, 0);
     ck_assert_str_eq(etcdt_ctl(etcd.port, "get", "/bound0", NULL), "/bound0\nneighbour\n");
-    etcdt_close(kv, 2000);
+    etcdt_close(kv, ETCDT_WAIT_MS);
 }
 END_TEST
 
@@ -95,7 +95,7 @@ START_TEST(atomic)
     ck_assert_str_eq(etcdt_get(kv, "k")->text, "k=2;");
     FWT_OK(etcdt_atomic_delete(kv, "k", second)->status);
     FWT_ERR(etcdt_get(kv, "k")->status, FW_ENOTFOUND);
-    etcdt_close(kv, 2000);
+    etcdt_close(kv, ETCDT_WAIT_MS);
 }
 END_TEST
 
@@ -138,7 +138,7 @@ START_TEST(list_over_4_mib)
     bool done = false;
     FWT_OK(fw_kv_list(kv, "big", check_big, &done));
     fwt_run_until(&done, 30000);
-    etcdt_close(kv, 2000);
+    etcdt_close(kv, ETCDT_WAIT_MS);
 }
 END_TEST
 
@@ -189,8 +189,8 @@ START_TEST(a_list_that_a_compaction_interrupts_begins_again)
     ck_assert_ptr_nonnull(strstr(list.text, ";new=v;"));
     ck_assert_uint_eq(fwt_etcd_calls(etcd.port, "Range") - before, 4); /* two pages, both twice */
     free(list.text);
-    etcdt_close(kv, 2000);
-    etcdt_close(aside, 2000);
+    etcdt_close(kv, ETCDT_WAIT_MS);
+    etcdt_close(aside, ETCDT_WAIT_MS);
     fwt_proxy_end(proxy);
 }
 END_TEST
@@ -215,7 +215,7 @@ START_TEST(the_server_s_own_limit_is_told)
     FWT_ERR(fw_kv_put(kv, value, etcdt_text("v"), NULL, etcdt_on_done, NULL), FW_EKEY);
     ck_assert_uint_eq(etcdt_list(kv, "")->count, 0);
     free(value);
-    etcdt_close(kv, 2000);
+    etcdt_close(kv, ETCDT_WAIT_MS);
     fwt_etcd_kill(&small);
 }
 END_TEST
@@ -235,7 +235,7 @@ START_TEST(sizes)
     FWT_ERR(fw_kv_put(kv, "k", (fw_slice){value, largest + 1}, NULL, etcdt_on_done, NULL),
             FW_EVALUESIZE);
     free(value);
-    etcdt_close(kv, 2000);
+    etcdt_close(kv, ETCDT_WAIT_MS);
 }
 END_TEST
 
@@ -255,7 +255,7 @@ START_TEST(time_to_live)
         ck_assert_uint_lt(etcdt_now_ms() - start, 8000);
         fwt_run_for(50);
     }
-    etcdt_close(kv, 2000);
+    etcdt_close(kv, ETCDT_WAIT_MS);
 }
 END_TEST
 
@@ -280,7 +280,7 @@ START_TEST(no_space)
     FWT_OK(etcdt_get(kv, "k0")->status);
     FWT_OK(etcdt_delete(kv, "k0")->status);
     free(value);
-    etcdt_close(kv, 2000);
+    etcdt_close(kv, ETCDT_WAIT_MS);
     fwt_etcd_kill(&small);
 }
 END_TEST
@@ -295,13 +295,13 @@ START_TEST(urls)
     for (int i = 0; i < 5; i++) {
         kv = etcdt_open_url(url, 0);
         FWT_OK(etcdt_put(kv, "k", "1")->status);
-        etcdt_close(kv, 2000);
+        etcdt_close(kv, ETCDT_WAIT_MS);
     }
     kv = etcdt_open_url(url, 0);
     ck_assert_uint_eq(fw_kv_capabilities(kv), FW_KV_CAN_SHARE_PROCESSES | FW_KV_CAN_SHARE_MACHINES |
                                                   FW_KV_CAN_PERSIST | FW_KV_CAN_TXN |
                                                   FW_KV_CAN_SEE_EVERY_CHANGE | FW_KV_CAN_RESUME);
-    etcdt_close(kv, 2000);
+    etcdt_close(kv, ETCDT_WAIT_MS);
 }
 END_TEST
 

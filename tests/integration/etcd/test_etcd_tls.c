@@ -69,7 +69,7 @@ static void expect_refusal(int port, const fw_kv_options *options, const char *t
     etcdt_expect(&watcher, "stale ");
     ck_assert_int_eq(watcher.reason, FW_ETLS);
     ck_assert_msg(strstr(watcher.detail, text), "wanted \"%s\" in \"%s\"", text, watcher.detail);
-    etcdt_close(kv, 2000);
+    etcdt_close(kv, ETCDT_WAIT_MS);
     etcdt_watcher_fini(&watcher);
 }
 
@@ -86,7 +86,7 @@ START_TEST(a_server_that_we_trust_serves)
         FWT_OK(etcdt_put(kv, "k", i ? "2" : "1")->status);
         etcdt_expect(&watcher, i ? "+k=2 " : "+k=1 ");
         ck_assert_uint_eq(watcher.stales, 0);
-        etcdt_close(kv, 2000);
+        etcdt_close(kv, ETCDT_WAIT_MS);
         etcdt_watcher_fini(&watcher);
     }
     char url[400];
@@ -94,7 +94,7 @@ START_TEST(a_server_that_we_trust_serves)
              file("ca.pem"));
     fw_kv *kv = etcdt_open_url(url, 0);
     ck_assert_str_eq(etcdt_get(kv, "k")->text, "k=2;");
-    etcdt_close(kv, 2000);
+    etcdt_close(kv, ETCDT_WAIT_MS);
     fwt_etcd_kill(&etcd);
 }
 END_TEST
@@ -133,7 +133,7 @@ START_TEST(a_server_may_want_our_certificate)
     options.key = file("client.key");
     fw_kv *kv = etcdt_open_with(url_of("etcds", "127.0.0.1", etcd.port), &options);
     FWT_OK(etcdt_put(kv, "k", "v")->status);
-    etcdt_close(kv, 2000);
+    etcdt_close(kv, ETCDT_WAIT_MS);
     fwt_etcd_kill(&etcd);
 }
 END_TEST
@@ -148,7 +148,7 @@ START_TEST(tls_and_no_tls_do_not_mix)
     const etcdt_answer *answer = etcdt_put(kv, "k", "v");
     FWT_ERR(answer->status, FW_EUNREACHABLE);
     ck_assert_msg(strstr(answer->detail, "etcds://") != NULL, "%s", answer->detail);
-    etcdt_close(kv, 2000);
+    etcdt_close(kv, ETCDT_WAIT_MS);
     fwt_etcd_kill(&with);
     fwt_etcd_kill(&without);
 }
@@ -166,7 +166,7 @@ START_TEST(each_endpoint_has_its_own_certificate)
     for (int i = 0; i < 4; i++) { /* which is tried first is left to chance */
         fw_kv *kv = etcdt_open_with(url, &(fw_kv_options){.cacert = file("ca.pem")});
         FWT_OK(etcdt_put(kv, "k", "v")->status);
-        etcdt_close(kv, 2000);
+        etcdt_close(kv, ETCDT_WAIT_MS);
     }
     fwt_etcd_kill(&good);
     fwt_etcd_kill(&bad);
@@ -207,7 +207,7 @@ START_TEST(renewed_files_are_picked_up)
     while (etcdt_put(kv, "k", "v")->status)
         ck_assert_uint_lt(etcdt_now_ms() - start_ms, 10000);
     etcdt_expect(&watcher, "live ");
-    etcdt_close(kv, 2000);
+    etcdt_close(kv, ETCDT_WAIT_MS);
     etcdt_watcher_fini(&watcher);
     fwt_etcd_kill(&etcd);
 }

@@ -61,7 +61,7 @@ START_TEST(a_missing_key_has_revision_zero_and_no_value)
     ck_assert(!holds(kv, value_is("k", FW_KV_EQUAL, "")));
     ck_assert(!holds(kv, value_is("k", FW_KV_NOT_EQUAL, "x")));
     ck_assert(!holds(kv, value_is("k", FW_KV_LESS, "x")));
-    etcdt_close(kv, 2000);
+    etcdt_close(kv, ETCDT_WAIT_MS);
 }
 END_TEST
 
@@ -81,7 +81,7 @@ START_TEST(revisions_and_values_compare)
     ck_assert(holds(kv, value_is("k", FW_KV_LESS, "n")));
     ck_assert(holds(kv, value_is("k", FW_KV_LESS, "\xff")));
     ck_assert(holds(kv, value_is("k", FW_KV_NOT_EQUAL, "")));
-    etcdt_close(kv, 2000);
+    etcdt_close(kv, ETCDT_WAIT_MS);
 }
 END_TEST
 
@@ -114,7 +114,7 @@ START_TEST(a_branch_is_done_in_one_revision)
     ck_assert(!answer->succeeded);
     ck_assert_str_eq(answer->text, "b=;a=new;");
     ck_assert_int_eq(answer->revision, revision);
-    etcdt_close(kv, 2000);
+    etcdt_close(kv, ETCDT_WAIT_MS);
 }
 END_TEST
 
@@ -126,7 +126,7 @@ START_TEST(an_empty_transaction_succeeds)
     FWT_OK(answer->status);
     ck_assert(answer->succeeded);
     ck_assert_int_gt(answer->revision, 0);
-    etcdt_close(kv, 2000);
+    etcdt_close(kv, ETCDT_WAIT_MS);
 }
 END_TEST
 
@@ -150,7 +150,7 @@ START_TEST(as_many_operations_as_are_allowed)
     ck_assert_ptr_eq(strstr(answer->text, "k00=k00;k01=k01;"), answer->text);
     txn.compare_count++;
     FWT_ERR(fw_kv_do_txn(kv, &txn, etcdt_on_done, NULL), FW_ELIMIT);
-    etcdt_close(kv, 2000);
+    etcdt_close(kv, ETCDT_WAIT_MS);
 }
 END_TEST
 
@@ -171,7 +171,7 @@ START_TEST(pairs_may_go_with_a_lease)
     FWT_ERR(etcdt_txn(kv, &txn)->status, FW_ELEASE);
     FWT_ERR(etcdt_get(kv, "k")->status, FW_ENOTFOUND);
     etcdt_lease_close(&lease);
-    etcdt_close(kv, 2000);
+    etcdt_close(kv, ETCDT_WAIT_MS);
 }
 END_TEST
 
@@ -192,7 +192,7 @@ START_TEST(what_the_server_refuses_is_not_unknown)
     ck_assert_msg(strstr(answer->detail, "larger than max") != NULL, "%s", answer->detail);
     ck_assert_uint_eq(etcdt_list(kv, "")->count, 0);
     free(value);
-    etcdt_close(kv, 2000);
+    etcdt_close(kv, ETCDT_WAIT_MS);
 }
 END_TEST
 
@@ -214,7 +214,7 @@ START_TEST(a_lost_answer_is_unknown_unless_it_only_reads)
     while ((answer = etcdt_txn(kv, &txn))->status)
         ck_assert_uint_lt(etcdt_now_ms() - start, 15000);
     ck_assert_str_eq(answer->text, "k=2;");
-    etcdt_close(kv, 2000);
+    etcdt_close(kv, ETCDT_WAIT_MS);
     fwt_proxy_end(proxy);
 }
 END_TEST

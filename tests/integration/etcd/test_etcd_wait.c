@@ -10,17 +10,13 @@
 #define IN_FLIGHT 64
 #define WRITES    2000
 
-static const char *url_of(int port)
-{
-    static char url[100];
-    snprintf(url, sizeof url, "etcd://127.0.0.1:%d/p", port);
-    return url;
-}
-
 static fw_wait_kv *open_at(int port, uint32_t timeout_ms)
 {
     fw_wait_kv *kv;
-    FWT_OK(fw_wait_kv_open(url_of(port), &(fw_kv_options){.timeout_ms = timeout_ms}, &kv));
+    char url[100];
+    snprintf(url, sizeof url, "etcd://127.0.0.1:%d/p", port);
+    fw_kv_options options = {.timeout_ms = timeout_ms ? timeout_ms : ETCDT_PATIENT_MS};
+    FWT_OK(fw_wait_kv_open(url, &options, &kv));
     return kv;
 }
 
