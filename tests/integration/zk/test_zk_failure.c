@@ -18,6 +18,13 @@ static void teardown(void)
     fwt_proxy_end(proxy);
 }
 
+/* Not done: which of the two it is, is a matter of a moment when the machine is busy. */
+static void assert_not_reached(const kvt_answer *answer)
+{
+    ck_assert_msg(answer->status == FW_EUNREACHABLE || answer->status == FW_EDEADLINE, "%s",
+                  fw_error_name(answer->status));
+}
+
 static fw_kv *open_direct(const char *path)
 {
     return zkt_open(zkt_server.port, path, 15000);
@@ -44,7 +51,7 @@ START_TEST(watches_and_leases_live_through_a_restart)
     fwt_zookeeper_kill(&server);
     zkt_until(&watch, FW_KV_STALE);
     uint64_t start = zkt_now_ms();
-    kvt_assert_status(kvt_get(kv, "d/plain"), FW_EUNREACHABLE);
+    assert_not_reached(kvt_get(kv, "d/plain"));
     kvt_assert_status(kvt_put(kv, "d/plain", "2"), FW_EUNREACHABLE);
     ck_assert_uint_lt(zkt_now_ms() - start, 2 * WITHIN_MS);
     fwt_zookeeper_restart(&server);
@@ -168,6 +175,8 @@ START_TEST(operations_on_a_server_that_hangs_end_in_time)
     FWT_OK(fw_kv_atomic_put(kv, "new", kvt_text("1"), 0, NULL, kvt_on_done, &cas));
     kvt_answer *const all[] = {&put, &get, &list, &cas};
     for (size_t i = 0; i < 4; i++)
+        all[i]->submitted = true;
+    for (size_t i = 0; i < 4; i++)
         kvt_await(all[i]);
     ck_assert_uint_lt(zkt_now_ms() - start, WITHIN_MS);
     kvt_assert_status(&put, FW_EUNKNOWN);
@@ -209,7 +218,7 @@ START_TEST(a_store_that_is_not_there_yet_is_waited_for)
     kvt_watch watch = {.watch = NULL};
     kvt_watch_tree(kv, "k", &watch);
     ck_assert_int_eq(zkt_until(&watch, FW_KV_STALE)->reason, FW_EUNREACHABLE);
-    kvt_assert_status(kvt_get(kv, "k"), FW_EUNREACHABLE);
+    assert_not_reached(kvt_get(kv, "k"));
     kvt_lease lease = {.lease = NULL};
     kvt_lease_ask(kv, 5000, &lease);
     fwt_run_until(&lease.answered, KVT_WAIT_MS);
@@ -230,7 +239,7 @@ START_TEST(a_name_without_an_address_is_a_store_that_is_not_there)
     fw_kv *kv;
     fw_kv_options options = {.timeout_ms = 1000};
     FWT_OK(fw_kv_open(fwt_loop, "zk://no-such-host.invalid:2181/x", &options, &kv));
-    kvt_assert_status(kvt_get(kv, "k"), FW_EUNREACHABLE);
+    assert_not_reached(kvt_get(kv, "k"));
     zkt_close(kv, WITHIN_MS);
 }
 END_TEST
@@ -382,9 +391,11 @@ int main(void)
     tcase_add_test(tcase, a_lease_that_was_cut_off_is_lost_by_our_own_clock);
     tcase_add_test(tcase, operations_on_a_server_that_hangs_end_in_time);
     tcase_add_test(tcase, a_write_whose_answer_is_lost_has_an_unknown_outcome);
-    tcase_add_test(tcase, a_store_that_is_not_there_yet_is_waited_for);
-    tcase_add_test(tcase, a_name_without_an_address_is_a_store_that_is_not_there);
     tcase_add_test(tcase, a_server_that_was_set_back_is_found_and_listed_again);
+    TCase *reaching = zkt_tcase(suite, "reaching", 90);
+    tcase_add_checked_fixture(reaching, setup, teardown);
+    tcase_add_test(reaching, a_store_that_is_not_there_yet_is_waited_for);
+    tcase_add_test(reaching, a_name_without_an_address_is_a_store_that_is_not_there);
     TCase *closing = zkt_tcase(suite, "closing", 90);
     tcase_add_checked_fixture(closing, setup, teardown);
     int runs = (int)KVT_COUNT(delays_ms);
