@@ -51,7 +51,7 @@ struct client {
     fw_kv_watch *watch;
 
     fw_kv_lock *lock;
-    bool lock_held, lock_lost, lock_closing;
+    bool lock_held, lock_lost, lock_closing, wrote_last;
     struct flight guarded;
     uv_timer_t lock_timer;
     uint64_t hold_until_ms;
@@ -316,6 +316,7 @@ static void on_acquired(fw_kv_lock *lock, int status, const char *detail, void *
         return;
     }
     client->lock_held = true;
+    client->wrote_last = false;
     record_hold(client, CHAOS_LOCK_ACQUIRED, 0, fw_kv_lock_token(lock));
     atomic_store(&client->sheet->holding, true);
     client->hold_until_ms = fw_loop_now_ms(client->loop) + 50 + roll(client, 250);
@@ -357,12 +358,17 @@ static void on_lock_timer(uv_timer_t *timer)
     if (!client->lock_held || client->guarded.busy)
         return;
     uint64_t now_ms = fw_loop_now_ms(client->loop);
-    if (now_ms >= client->hold_until_ms || !is_running(client))
+    bool is_over = now_ms >= client->hold_until_ms || !is_running(client);
+    if (is_over && (client->wrote_last || !guards)) {
         close_lock(client);
-    else if (guards)
+    } else if (guards) {
+        /* Also when the time is over: who has slept believes to hold the lock still, and it is the
+         * store that has to refuse the write. */
+        client->wrote_last = is_over;
         submit_guarded(client);
-    else
+    } else {
         uv_timer_start(timer, on_lock_timer, client->hold_until_ms - now_ms, 0);
+    }
 }
 
 /* ---- the leaser ---- */

@@ -26,6 +26,7 @@
 #include <uv.h>
 
 #define SCENARIO_MS   90000
+#define SHOW_MS       5000
 #define MAX_JOBS      16
 #define MAX_SCENARIOS 32
 
@@ -82,6 +83,7 @@ struct job {
     const chaos_scenario *scenario;
     pid_t pid;
     uint64_t started_ms;
+    bool shown;
     char path[300];
 };
 
@@ -124,10 +126,15 @@ static void print_output(const struct job *job, bool all)
 static bool job_ended(struct job *job, bool *ret_failed)
 {
     int status;
-    bool late = now_ms() - job->started_ms > SCENARIO_MS;
-    if (late)
+    uint64_t age_ms = now_ms() - job->started_ms;
+    bool late = age_ms > SCENARIO_MS;
+    if (late && !job->shown) {
+        kill(job->pid, SIGSEGV); /* makes a sanitizer show where it stands */
+        job->shown = true;
+    }
+    if (age_ms > SCENARIO_MS + SHOW_MS)
         kill(job->pid, SIGKILL);
-    if (waitpid(job->pid, &status, late ? 0 : WNOHANG) != job->pid)
+    if (waitpid(job->pid, &status, WNOHANG) != job->pid)
         return false;
     *ret_failed = late || !WIFEXITED(status) || WEXITSTATUS(status);
     printf("%s %s %s, %.1f s: ", *ret_failed ? "FAILED" : "ok    ", chaos_this_driver.name,
