@@ -5,6 +5,7 @@
 #include "fwt.h"
 
 #include <fairway/kvstore.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
