@@ -153,7 +153,8 @@ void fwt_proxy_target(fwt_proxy *proxy, int port);
 size_t fwt_proxy_connections(fwt_proxy *proxy);
 void fwt_proxy_end(fwt_proxy *proxy);
 
-/* A real Redis on a free port, with an append-only file. Fails the test program if there is none. */
+/* A real Redis on a free port, with an append-only file. Fails the test program if there is none.
+ */
 typedef struct fwt_redis {
     fwt_proc *proc;
     int port;
