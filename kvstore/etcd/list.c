@@ -1,7 +1,8 @@
 /*
  * A range of any size: pages of PAGE_KEYS keys, the later ones at the revision of the first, so
  * that together they are one state of the store. If that revision is compacted meanwhile, it starts
- * again.
+ * again. Pages are large because etcd counts the whole range for each; if one is larger than a
+ * message may be, it is asked for in smaller ones.
  */
 #include "etcd.h"
 
@@ -12,13 +13,14 @@
 #include <string.h>
 #include <uv.h>
 
-#define PAGE_KEYS 4096
+#define PAGE_KEYS 16384
 
 struct fwi_etcd_list {
     fwi_etcd_client *client;
     fwi_etcd_keys keys;
     uint64_t deadline_ms;
     bool impatient;
+    int64_t page_keys;
     fwi_etcd_list_fn fn;
     void *arg;
     fwi_etcd_request *request;
@@ -104,6 +106,10 @@ static void on_page(const fwi_etcd_answer *answer, void *arg)
         restart(list);
         more = true;
         status = FW_OK;
+    } else if (status == FW_EVALUESIZE && list->page_keys > 1) {
+        list->page_keys = list->page_keys > 16 ? list->page_keys / 16 : 1;
+        more = true;
+        status = FW_OK;
     } else if (!status) {
         status = add_page(list, answer->message, &more);
     }
@@ -119,7 +125,7 @@ static int ask(fwi_etcd_list *list)
     Epb__RangeRequest range = EPB__RANGE_REQUEST__INIT;
     range.key = list->keys.key;
     range.range_end = list->keys.end;
-    range.limit = list->keys.end.len ? PAGE_KEYS : 0;
+    range.limit = list->keys.end.len ? list->page_keys : 0;
     range.revision = list->revision;
     if (list->next)
         range.key = (ProtobufCBinaryData){list->next_len, list->next};
@@ -139,8 +145,12 @@ int fwi_etcd_list_start(fwi_etcd_client *client, const char *key, bool tree, uin
     fwi_etcd_list *list = calloc(1, sizeof *list);
     if (!list)
         return UV_ENOMEM;
-    *list = (fwi_etcd_list){
-        .client = client, .deadline_ms = deadline_ms, .impatient = impatient, .fn = fn, .arg = arg};
+    *list = (fwi_etcd_list){.client = client,
+                            .deadline_ms = deadline_ms,
+                            .impatient = impatient,
+                            .page_keys = PAGE_KEYS,
+                            .fn = fn,
+                            .arg = arg};
     int err = fwi_etcd_keys_init(&list->keys, client, key, tree) ? FW_OK : UV_ENOMEM;
     if (!err)
         err = ask(list);

@@ -142,7 +142,7 @@ START_TEST(list_over_4_mib)
 }
 END_TEST
 
-#define LIST_KEYS 5056 /* more than a page */
+#define LIST_KEYS 16448 /* more than a page */
 
 static void put_many(fw_kv *kv)
 {
