@@ -251,7 +251,7 @@ static void on_canceled(struct watch *watch, const fwi_eh_notice *notice)
         list_again(watch);
         return;
     }
-    /* The reason is a text only; it holds that of the error, and of the older ones the code. */
+    /* Here etcd gives the reason as text only, without gRPC's code. */
     const char *reason = notice->cancel_reason;
     int code = FWI_EH_ABORTED;
     if (strstr(reason, "permission denied"))
