@@ -43,6 +43,7 @@ local last_lease, bytes = tonumber(kept[2] or 0), tonumber(kept[4] or 0)
 local time = call('TIME')
 local now = tonumber(time[1]) * 1000000 + tonumber(time[2])
 local changed, log_is_void, entry = false, false, 0
+local outgrown = false -- a revision is larger than LOG may be: nobody can follow, all list again
 
 local function begin()
     revision = math.max(revision + 1, now)
@@ -66,6 +67,10 @@ local function entry_bytes(key, value)
 end
 
 local function log(key, value, lease)
+    if entry >= LOG_ENTRIES then
+        outgrown = true
+        return
+    end
     clear_log()
     local id = text(revision) .. '-' .. entry
     entry = entry + 1
@@ -84,6 +89,11 @@ end
 
 -- Cuts LOG, by whole revisions, to seven eighths of its bounds.
 local function trim()
+    if outgrown then
+        call('DEL', LOG)
+        floor, bytes = revision, 0
+        return
+    end
     local entries = call('XLEN', LOG)
     if entries <= LOG_ENTRIES and bytes <= LOG_BYTES then
         return

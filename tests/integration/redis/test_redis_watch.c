@@ -228,7 +228,7 @@ START_TEST(a_watch_behind_the_log_is_resynced)
         fw_kv_watch_close(watcher.watch, NULL, NULL);
         fwt_run_for(20);
         redist_watcher_fini(&watcher);
-        FWT_OK(redist_delete_tree(near, "end")->status);
+        FWT_OK(redist_delete(near, "end")->status);
         redist_watch(&watcher, far, "", true);
         redist_expect(&watcher, "| ");
     }
@@ -237,6 +237,41 @@ START_TEST(a_watch_behind_the_log_is_resynced)
     redist_close(near, 2000);
     redist_watcher_fini(&watcher);
     fwt_proxy_end(proxy);
+}
+END_TEST
+
+START_TEST(a_revision_larger_than_the_log_is_resynced)
+{
+    enum { KEYS = 17000 };
+    fw_kv *kv = redist_open(redis.port, "/0/p", 15000);
+    redist_answer *answers = calloc(KEYS, sizeof *answers);
+    for (size_t i = 0; i < KEYS; i++) {
+        char key[32];
+        snprintf(key, sizeof key, "k/%05zu", i);
+        FWT_OK(fw_kv_put(kv, key, redist_text("0"), NULL, redist_on_done, &answers[i]));
+    }
+    for (size_t i = 0; i < KEYS; i++) {
+        redist_await(&answers[i]);
+        FWT_OK(answers[i].status);
+        free(answers[i].text);
+    }
+    free(answers);
+    FWT_OK(redist_put(kv, "kept", "1")->status);
+    redist_watcher watcher;
+    redist_watch(&watcher, kv, "", true);
+    redist_expect(&watcher, "| ");
+    const redist_answer *answer = redist_delete_tree(kv, "k");
+    FWT_OK(answer->status);
+    ck_assert_uint_eq(answer->count, KEYS);
+    redist_expect(&watcher, "resync ");
+    FWT_OK(redist_put(kv, "end", "1")->status);
+    redist_expect(&watcher, "+end=1 ");
+    ck_assert_uint_eq(watcher.deletes, KEYS);
+    ck_assert_uint_eq(watcher.puts, KEYS + 2);
+    ck_assert_uint_eq(watcher.resyncs, 1);
+    ck_assert_str_eq(redist_list(kv, "")->text, "end=1;kept=1;");
+    redist_close(kv, 2000);
+    redist_watcher_fini(&watcher);
 }
 END_TEST
 
@@ -386,6 +421,7 @@ int main(void)
     tcase_add_test(tcase, a_wiped_store_is_resynced_and_its_revisions_go_on);
     tcase_add_test(tcase, a_store_that_went_back_and_on_is_not_mistaken_for_the_old_one);
     tcase_add_test(tcase, a_watch_behind_the_log_is_resynced);
+    tcase_add_test(tcase, a_revision_larger_than_the_log_is_resynced);
     tcase_add_test(tcase, killed_connections_leave_no_gap);
     tcase_add_test(tcase, a_lost_bell_is_made_up_for_within_seconds);
     tcase_add_test(tcase, a_snapshot_of_many_pages_fits_what_follows);
