@@ -29,7 +29,8 @@ struct flight {
     void (*next)(struct flight *flight, const fw_kv_result *result);
     uint64_t op;
     chaos_kind kind;
-    bool busy;
+    bool busy, swaps; /* swaps: it has read what it will compare with */
+    int64_t previous;
     char key[CHAOS_KEY_BYTES];
     char value[24];
 };
@@ -165,13 +166,23 @@ static void pause_slot(struct flight *flight, const fw_kv_result *result)
     uv_timer_start(&client->pauses[index], on_pause, least + roll(client, 20), 0);
 }
 
-static void swap(struct flight *flight, const fw_kv_result *result)
+static void read_for_swap(struct flight *flight, const fw_kv_result *result)
 {
     if (result->status && result->status != FW_ENOTFOUND) {
         pause_slot(flight, result);
         return;
     }
-    int64_t previous = result->count ? result->pairs[0].revision : 0;
+    struct client *client = flight->client;
+    flight->previous = result->count ? result->pairs[0].revision : 0;
+    flight->swaps = true;
+    /* So that others come between. */
+    uv_timer_start(&client->pauses[flight - client->slots], on_pause, roll(client, 8), 0);
+}
+
+static void submit_swap(struct flight *flight)
+{
+    int64_t previous = flight->previous;
+    flight->swaps = false;
     flight->next = pause_slot;
     fw_slice value = begin(flight, CHAOS_CAS, flight->key, previous, 0);
     begun(flight, fw_kv_atomic_put(flight->client->kv, flight->key, value, previous, NULL, on_done,
@@ -198,7 +209,7 @@ static void submit(struct flight *flight)
     flight->next = pause_slot;
     if (choice < 20) {
         snprintf(flight->key, sizeof flight->key, "c/%d", (int)roll(client, 3));
-        flight->next = swap;
+        flight->next = read_for_swap;
         begin(flight, CHAOS_GET, flight->key, 0, 0);
         begun(flight, fw_kv_get(client->kv, flight->key, on_done, flight));
         return;
@@ -224,7 +235,11 @@ static void submit(struct flight *flight)
 static void on_pause(uv_timer_t *timer)
 {
     struct flight *flight = timer->data;
-    if (is_running(flight->client))
+    if (!is_running(flight->client))
+        return;
+    if (flight->swaps)
+        submit_swap(flight);
+    else
         submit(flight);
 }
 
