@@ -168,7 +168,14 @@ START_TEST(pairs_may_go_with_a_lease)
     char id[32];
     snprintf(id, sizeof id, "%llx", (unsigned long long)fw_kv_lease_id(lease.lease));
     etcdt_ctl(etcd.port, "lease", "revoke", id, NULL);
-    FWT_ERR(etcdt_txn(kv, &txn)->status, FW_ELEASE);
+    etcdt_answer answer = {.done = false};
+    int err = fw_kv_do_txn(kv, &txn, etcdt_on_done, &answer);
+    if (!err) { /* nobody here knows yet that the lease is gone */
+        etcdt_await(&answer);
+        err = answer.status;
+        free(answer.text);
+    }
+    FWT_ERR(err, FW_ELEASE);
     FWT_ERR(etcdt_get(kv, "k")->status, FW_ENOTFOUND);
     etcdt_lease_close(&lease);
     etcdt_close(kv, ETCDT_WAIT_MS);
