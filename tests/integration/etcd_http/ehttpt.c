@@ -7,6 +7,16 @@ fw_kv *ehttpt_open(int port, const char *path, unsigned timeout_ms)
     return etcdt_open_url(url, timeout_ms);
 }
 
+size_t ehttpt_count(fw_kv *kv, const char *key)
+{
+    uint64_t deadline = etcdt_now_ms() + ETCDT_WAIT_MS;
+    const etcdt_answer *answer;
+    while ((answer = etcdt_exists(kv, key))->status)
+        ck_assert_msg(etcdt_now_ms() < deadline, "%s: %s", fw_error_name(answer->status),
+                      answer->detail);
+    return answer->count;
+}
+
 void ehttpt_restart_at(fwt_etcd *etcd, int port)
 {
     if (etcd->proc)

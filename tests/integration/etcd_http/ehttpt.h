@@ -7,6 +7,10 @@
 /* Opens etcd+http://127.0.0.1:PORT/PATH. */
 fw_kv *ehttpt_open(int port, const char *path, unsigned timeout_ms);
 
+/* 1 if the key is there, else 0; asks until the store answers, which may take a restarted server a
+ * while. */
+size_t ehttpt_count(fw_kv *kv, const char *key);
+
 /* Runs the server under another port, where the client cannot reach it and the test can. */
 void ehttpt_restart_at(fwt_etcd *etcd, int port);
 

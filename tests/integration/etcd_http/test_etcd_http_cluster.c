@@ -39,7 +39,7 @@ START_TEST(no_acknowledged_write_is_lost_or_doubled_when_the_leader_dies)
     size_t there = 0, done = 0;
     for (int i = 0; i < WRITES; i++) {
         snprintf(key, sizeof key, "k%d", i);
-        size_t count = etcdt_exists(kv, key)->count;
+        size_t count = ehttpt_count(kv, key);
         there += count;
         if (!answers[i].status) {
             ck_assert_uint_eq(count, 1);
