@@ -47,8 +47,9 @@ typedef enum fwi_etcd_ride {
     FWI_ETCD_TO_CREATE, /* in stream->to_create */
     FWI_ETCD_CREATING,
     FWI_ETCD_CREATED,
-    FWI_ETCD_UNSURE, /* created, but at a revision before ours */
-    FWI_ETCD_PROBED  /* the same, and the read that is under way will tell */
+    FWI_ETCD_BEHIND, /* created; what has happened since our revision may be compacted */
+    FWI_ETCD_UNSURE, /* created at a revision before ours */
+    FWI_ETCD_PROBED  /* one of these, and the read that is under way will tell */
 } fwi_etcd_ride;
 
 typedef struct fwi_etcd_fragment fwi_etcd_fragment;
@@ -78,8 +79,8 @@ struct fwi_etcd_watch {
 bool fwi_etcd_watch_stale(fwi_etcd_watch *watch, int reason, const char *detail);
 bool fwi_etcd_watch_live(fwi_etcd_watch *watch);
 bool fwi_etcd_watch_commit(fwi_etcd_watch *watch, int64_t revision);
-/* It leaves the stream: to list again; because of a failure of its own, to try again later; for a
- * token newer than this; for good. */
+/* It leaves the stream: to list again; because of a failure of its own, to try again later (or for
+ * good, if the failure is final); to wait for a token newer than this; for good. */
 void fwi_etcd_watch_list_again(fwi_etcd_watch *watch);
 void fwi_etcd_watch_retry(fwi_etcd_watch *watch, int reason, const char *detail);
 void fwi_etcd_watch_refused(fwi_etcd_watch *watch, unsigned generation);

@@ -29,7 +29,7 @@
 #define MAX_LISTS      16
 #define BACKOFF_MS     200
 #define MAX_BACKOFF_MS 2000
-#define MAX_REFUSALS   3 /* of new tokens; another member may not know one yet */
+#define MAX_REFUSALS   3 /* of new tokens in a row; another member may not know one yet */
 
 static void set_waiting(fwi_etcd_watch *watch)
 {
@@ -113,10 +113,13 @@ void fwi_etcd_watch_end(fwi_etcd_watch *watch, int reason, const char *detail)
     (void)after_report(watch, fwi_kv_watch_fatal(watch->front, reason, detail));
 }
 
-/* True for what trying again does not change. */
-static bool is_final(int reason)
+/* True for what trying again does not change. A token that was refused is no wrong password: the
+ * member may not have heard of it yet. */
+static bool is_final(const fwi_etcd_client *client, int reason, const char *detail)
 {
-    return reason == FW_EDENIED || reason == FW_EAUTH || reason == FW_EUNSUPPORTED;
+    if (reason == FW_EAUTH)
+        return !fwi_etcd_is_auth_refusal(client, GRPC_STATUS_OK, detail);
+    return reason == FW_EDENIED || reason == FW_EUNSUPPORTED;
 }
 
 /* No list begins for a while. */
@@ -126,17 +129,20 @@ static void set_pause(fwi_etcd_watches *all, fw_loop *loop)
         fwi_loop_timer_start(loop, &all->pause, fw_backoff_next_ms(&all->backoff));
 }
 
-void fwi_etcd_watch_retry(fwi_etcd_watch *watch, int reason, const char *detail)
+static void wait_and_retry(fwi_etcd_watch *watch, int reason, const char *detail)
 {
-    fwi_etcd_watches *all = watch->client->watches;
-    if (is_final(reason)) {
-        fwi_etcd_watch_end(watch, reason, detail);
-        return;
-    }
     quiesce(watch);
-    set_pause(all, watch->client->loop);
+    set_pause(watch->client->watches, watch->client->loop);
     set_waiting(watch);
     (void)fwi_etcd_watch_stale(watch, reason, detail);
+}
+
+void fwi_etcd_watch_retry(fwi_etcd_watch *watch, int reason, const char *detail)
+{
+    if (is_final(watch->client, reason, detail ? detail : ""))
+        fwi_etcd_watch_end(watch, reason, detail);
+    else
+        wait_and_retry(watch, reason, detail);
 }
 
 void fwi_etcd_watch_list_again(fwi_etcd_watch *watch)
@@ -180,7 +186,8 @@ void fwi_etcd_watch_refused(fwi_etcd_watch *watch, unsigned generation)
 {
     fwi_etcd_watches *all = watch->client->watches;
     if (++watch->refusals > MAX_REFUSALS) {
-        fwi_etcd_watch_end(watch, FW_EAUTH, "the store refuses every new token");
+        watch->refusals = 0;
+        wait_and_retry(watch, FW_EAUTH, "the store refuses new tokens");
         return;
     }
     quiesce(watch);

@@ -7,7 +7,8 @@
  *      or waiting for a token)         create may take)                           are STALE)
  *
  * One stream has room for RIDERS watches, so that a watch with a huge backlog delays at most so
- * many others, and ten thousand watches cost forty streams. A stream without watches ends.
+ * many others, and ten thousand watches cost eighty streams. It is also what etcd's queue of a
+ * stream has room for. A stream without watches ends.
  *
  * Ids. We choose them (etcd 3.4 and later does as we say): a number that is never used again, and
  * the place of the watch in `riders`, so an event finds its watch without a search, and one that
@@ -22,10 +23,17 @@
  * Liveness. A server that hangs is noticed by HTTP/2's pings, a member that has lost its leader by
  * "hasleader", a server that takes a create and does not answer by the timer.
  *
- * A store that went back. If a watch is created at a revision before ours, either this member lags,
- * or the store was restored from a backup and our revision lies in its future, where nothing ever
- * happens. A linearizable read (the probe, one for all watches of the stream) tells which; in the
- * latter case they list again.
+ * Probes. A watch that is created again is LIVE only when it is known that nothing was missed. A
+ * read, one for all watches of the stream that need it, tells
+ *
+ *     BEHIND, created at a revision after ours: whether the history in between is still there. etcd
+ *         says so, too, by canceling the watch, but later, and not at all if its queue of the
+ * stream is full just then: such a watch would be silent for ever. The read is at the least of the
+ *         watches' revisions; if that is compacted, further ones find out by bisection for which of
+ *         them it is. Those list again.
+ *     UNSURE, created at a revision before ours: whether this member lags, or the store was
+ * restored from a backup and our revision lies in its future, where nothing ever happens. In the
+ *         latter case the watches list again.
  *
  * Tokens. A stream keeps the token that it was opened with. When that one is refused, the stream
  * takes no new watches (the old ones are served on), and the refused watch goes to another.
@@ -39,7 +47,7 @@
 #include <string.h>
 #include <uv.h>
 
-#define SLOT_BITS      8
+#define SLOT_BITS      7
 #define RIDERS         (1 << SLOT_BITS)
 #define CREATES        64
 #define NO_ID          (-1)
@@ -64,6 +72,9 @@ struct fwi_etcd_watch_stream {
     int64_t cancels[RIDERS];
     size_t cancel_count;
     fwi_etcd_request *probe;
+    int64_t probe_revision; /* of a probe for those BEHIND; 0: for those UNSURE */
+    int64_t compacted;      /* the last of our revisions that the history does not follow */
+    bool bisecting;         /* there is one, and not all others are known not to be */
     fw_backoff backoff;
     fwi_timer timer;
     fwi_etcd_auth_wait auth_wait;
@@ -123,6 +134,8 @@ static void drop_call(fwi_etcd_watch_stream *stream)
     stream->call = NULL;
     stream->probe = NULL;
     stream->sealed = false;
+    stream->bisecting = false;
+    stream->compacted = 0;
     stream->ids = UNKNOWN;
     stream->creating_first = stream->creating_count = stream->cancel_count = 0;
     for (size_t i = 0; i < RIDERS; i++) {
@@ -173,68 +186,124 @@ static void end_all(fwi_etcd_watch_stream *stream, int reason, const char *detai
     finish(stream);
 }
 
-/* ---- the probe ---- */
+/* ---- probes ---- */
 
 static void probe(fwi_etcd_watch_stream *stream);
+
+/* What an answer at a revision (0: none in particular) says about a watch that has waited for it.
+ */
+static void judge(fwi_etcd_watch_stream *stream, fwi_etcd_watch *watch, int status,
+                  const fwi_etcd_range *range)
+{
+    int64_t asked = stream->probe_revision, ours = watch->front->revision;
+    bool is_verified = !status && ours >= (asked ? asked : INT64_MIN);
+    bool has_gone_back = !asked && range->revision < ours;
+    if ((!status && range->cluster != watch->cluster) || has_gone_back ||
+        (status == FW_ECOMPACTED && ours <= asked)) {
+        fwi_etcd_watch_list_again(watch);
+    } else if (is_verified) {
+        watch->ride = FWI_ETCD_CREATED;
+        (void)fwi_etcd_watch_live(watch);
+    } else {
+        watch->ride = FWI_ETCD_BEHIND; /* a further probe will tell */
+    }
+}
 
 static void on_probed(const fwi_etcd_answer *answer, void *arg)
 {
     fwi_etcd_watch_stream *stream = arg;
-    fwi_etcd_range range;
+    fwi_etcd_range range = {.revision = 0};
+    int status = answer->status;
+    bool is_history_gone = status == FW_ECOMPACTED && stream->probe_revision;
     stream->probe = NULL;
-    if (answer->status || !fwi_etcd_range_init(&range, answer->message)) {
-        fail(stream, answer->status ? answer->status : FW_EPROTOCOL,
-             answer->status ? answer->detail : "malformed reply");
+    if (!status && !fwi_etcd_range_init(&range, answer->message)) {
+        fail(stream, FW_EPROTOCOL, "malformed reply");
         return;
     }
-    begin(stream);
-    for (size_t i = 0; i < RIDERS; i++) {
-        fwi_etcd_watch *watch = stream->riders[i];
-        if (!watch || watch->ride != FWI_ETCD_PROBED)
-            continue;
-        watch->ride = FWI_ETCD_CREATED;
-        if (range.cluster != watch->cluster || range.revision < watch->front->revision)
-            fwi_etcd_watch_list_again(watch);
-        else
-            (void)fwi_etcd_watch_live(watch);
+    if (status && !is_history_gone) {
+        fail(stream, status, answer->detail);
+        return;
     }
-    /* For those who came while it was under way it is too old. */
+    if (is_history_gone) {
+        stream->bisecting = true;
+        stream->compacted = stream->probe_revision;
+    }
+    begin(stream);
+    for (size_t i = 0; i < RIDERS; i++)
+        if (stream->riders[i] && stream->riders[i]->ride == FWI_ETCD_PROBED)
+            judge(stream, stream->riders[i], status, &range);
     probe(stream);
     finish(stream);
 }
 
-/* Asks for the store's revision, if a watch needs to know it. */
-static void probe(fwi_etcd_watch_stream *stream)
+/* Reads at a revision (0: now); of a key that its watch may read. */
+static int read_at(fwi_etcd_watch_stream *stream, const fwi_etcd_watch *watch, int64_t revision)
 {
     fwi_etcd_client *client = stream->client;
-    fwi_etcd_watch *any = NULL;
-    for (size_t i = 0; !stream->probe && i < RIDERS; i++) {
-        fwi_etcd_watch *watch = stream->riders[i];
-        if (!watch || watch->ride != FWI_ETCD_UNSURE)
-            continue;
-        watch->ride = FWI_ETCD_PROBED;
-        any = watch;
-    }
-    if (!any)
-        return;
     fwi_etcd_keys keys;
-    int err = UV_ENOMEM;
-    if (fwi_etcd_keys_init(&keys, client, any->front->key, any->front->tree)) {
-        Epb__RangeRequest range = EPB__RANGE_REQUEST__INIT;
-        range.key = keys.key;
-        range.count_only = true;
-        fwi_etcd_request_options options = {.method = FWI_ETCD_RANGE,
-                                            .message = &range.base,
-                                            .deadline_ms = fw_loop_now_ms(client->loop) +
-                                                           fwi_kv_timeout_ms(client->kv),
-                                            .repeatable = true,
-                                            .impatient = true,
-                                            .fn = on_probed,
-                                            .arg = stream};
-        err = fwi_etcd_request_start(client, &options, &stream->probe);
-        fwi_etcd_keys_fini(&keys);
+    if (!fwi_etcd_keys_init(&keys, client, watch->front->key, watch->front->tree))
+        return UV_ENOMEM;
+    Epb__RangeRequest range = EPB__RANGE_REQUEST__INIT;
+    range.key = keys.key;
+    range.count_only = true;
+    range.revision = revision;
+    fwi_etcd_request_options options = {.method = FWI_ETCD_RANGE,
+                                        .message = &range.base,
+                                        .deadline_ms = fw_loop_now_ms(client->loop) +
+                                                       fwi_kv_timeout_ms(client->kv),
+                                        .repeatable = true,
+                                        .impatient = true,
+                                        .fn = on_probed,
+                                        .arg = stream};
+    int err = fwi_etcd_request_start(client, &options, &stream->probe);
+    fwi_etcd_keys_fini(&keys);
+    return err;
+}
+
+/* Collects the watches in this state; those that lie in compacted history list again at once. */
+static size_t collect(fwi_etcd_watch_stream *stream, fwi_etcd_ride ride, fwi_etcd_watch **found)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < RIDERS; i++) {
+        fwi_etcd_watch *watch = stream->riders[i];
+        if (!watch || watch->ride != ride)
+            continue;
+        if (ride == FWI_ETCD_BEHIND && watch->front->revision <= stream->compacted)
+            fwi_etcd_watch_list_again(watch);
+        else
+            found[count++] = watch;
     }
-    if (err) {
+    return count;
+}
+
+static int by_revision(const void *a, const void *b)
+{
+    int64_t left = (*(fwi_etcd_watch *const *)a)->front->revision;
+    int64_t right = (*(fwi_etcd_watch *const *)b)->front->revision;
+    return (left > right) - (left < right);
+}
+
+/* Begins a probe, if a watch needs one and none is under way. For a watch that comes meanwhile it
+ * would be too old. Between begin and finish. */
+static void probe(fwi_etcd_watch_stream *stream)
+{
+    fwi_etcd_watch *found[RIDERS];
+    if (stream->probe)
+        return;
+    stream->probe_revision = 0;
+    size_t count = collect(stream, FWI_ETCD_UNSURE, found), chosen = 0;
+    if (!count) {
+        count = collect(stream, FWI_ETCD_BEHIND, found);
+        stream->bisecting = stream->bisecting && count;
+        if (!count)
+            return;
+        qsort(found, count, sizeof *found, by_revision);
+        chosen = stream->bisecting ? count / 2 : 0;
+        stream->probe_revision = found[chosen]->front->revision;
+    }
+    for (size_t i = 0; i < count; i++)
+        found[i]->ride = FWI_ETCD_PROBED;
+    if (read_at(stream, found[chosen], stream->probe_revision ? stream->probe_revision + 1 : 0)) {
         stream->probe = NULL;
         fwi_etcd_call_cancel(stream->call); /* its end makes all of it anew */
     }
@@ -299,8 +368,8 @@ static void on_created(fwi_etcd_watch_stream *stream, const fwi_etcd_notice *not
     watch->refusals = 0;
     if (notice->cluster != watch->cluster) {
         fwi_etcd_watch_list_again(watch);
-    } else if (notice->revision < watch->front->revision) {
-        watch->ride = FWI_ETCD_UNSURE;
+    } else if (notice->revision != watch->front->revision) {
+        watch->ride = notice->revision < watch->front->revision ? FWI_ETCD_UNSURE : FWI_ETCD_BEHIND;
         probe(stream);
     } else {
         (void)fwi_etcd_watch_live(watch);

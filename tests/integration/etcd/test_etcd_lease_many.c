@@ -74,13 +74,13 @@ START_TEST(all_survive_a_cut_and_a_restart)
     fwt_etcd_start(&etcd);
     fwt_proxy *proxy = fwt_proxy_start(etcd.port);
     fw_kv *kv = etcdt_open(fwt_proxy_port(proxy), "/p", 10000);
-    grant_many(kv, MANY, 6000);
-    fwt_run_for(2200); /* into the renewals */
+    grant_many(kv, MANY, 12000); /* much more than a restart takes */
+    fwt_run_for(4200);           /* into the renewals */
     fwt_proxy_cut(proxy, true);
     fwt_run_for(500);
     fwt_etcd_kill(&etcd);
     fwt_etcd_restart(&etcd);
-    fwt_run_for(6500);
+    fwt_run_for(12500);
     ck_assert_uint_eq(lost, 0);
     /* Those that the server ends are told apart from those that it keeps. */
     char id[32];
