@@ -4,7 +4,8 @@
 #include <signal.h>
 #include <stdlib.h>
 
-#define WITHIN_MS 8000 /* an operation of 2 s, or an end; with room for a slow machine */
+#define TIMEOUT_MS 5000  /* of operations; some must succeed on a slow machine */
+#define WITHIN_MS  15000 /* one of them, or an end */
 
 static fwt_proxy *proxy;
 
@@ -32,14 +33,15 @@ static fw_kv *open_direct(const char *path)
 
 static fw_kv *open_through_proxy(const char *path)
 {
-    return zkt_open(fwt_proxy_port(proxy), path, 2000);
+    return zkt_open(fwt_proxy_port(proxy), path, TIMEOUT_MS);
 }
 
 START_TEST(watches_and_leases_live_through_a_restart)
 {
     fwt_zookeeper server;
     fwt_zookeeper_start(&server);
-    fw_kv *kv = zkt_open(server.port, "restart", 2000);
+    fw_kv *kv = zkt_open(server.port, "restart", 15000);
+    fw_kv *hasty = zkt_open(server.port, "restart", 1000);
     kvt_lease lease = {.lease = NULL};
     kvt_lease_grant(kv, 30000, &lease);
     fw_kv_put_options options = {.lease = lease.lease};
@@ -51,18 +53,22 @@ START_TEST(watches_and_leases_live_through_a_restart)
     fwt_zookeeper_kill(&server);
     zkt_until(&watch, FW_KV_STALE);
     uint64_t start = zkt_now_ms();
-    assert_not_reached(kvt_get(kv, "d/plain"));
-    kvt_assert_status(kvt_put(kv, "d/plain", "2"), FW_EUNREACHABLE);
-    ck_assert_uint_lt(zkt_now_ms() - start, 2 * WITHIN_MS);
+    assert_not_reached(kvt_get(hasty, "d/plain"));
+    kvt_assert_status(kvt_put(hasty, "d/plain", "2"), FW_EUNREACHABLE);
+    ck_assert_uint_lt(zkt_now_ms() - start, WITHIN_MS);
     fwt_zookeeper_restart(&server);
     zkt_until(&watch, FW_KV_LIVE);
     kvt_must_put(kv, "d/plain", "3");
     kvt_expect(&watch, FW_KV_PUT, "d/plain", "3"); /* and no RESYNC before it */
     ck_assert(!lease.lost);
     ck_assert_str_eq(kvt_listing(kv, "d"), "d/leased=1 d/plain=3");
+    /* The lease's session is back, too. */
+    kvt_assert_status(kvt_put_with(kv, "d/leased", kvt_text("2"), &options), FW_OK);
+    kvt_expect(&watch, FW_KV_PUT, "d/leased", "2");
     kvt_lease_close(&lease);
     kvt_expect(&watch, FW_KV_DELETE, "d/leased", NULL);
     kvt_watch_close(&watch);
+    zkt_close(hasty, WITHIN_MS);
     zkt_close(kv, WITHIN_MS);
     fwt_zookeeper_kill(&server);
 }
@@ -141,7 +147,7 @@ START_TEST(a_lease_that_was_cut_off_is_lost_by_our_own_clock)
 {
     fw_kv *near = open_direct("lost"), *far = open_through_proxy("lost");
     kvt_lease lease = {.lease = NULL};
-    kvt_lease_grant(far, 1500, &lease);
+    kvt_lease_grant(far, 4000, &lease);
     fw_kv_put_options options = {.lease = lease.lease};
     kvt_assert_status(kvt_put_with(far, "k", kvt_text("v"), &options), FW_OK);
     fwt_proxy_freeze(proxy, FWT_PROXY_REPLIES);
@@ -154,7 +160,7 @@ START_TEST(a_lease_that_was_cut_off_is_lost_by_our_own_clock)
     ck_assert_uint_eq(lease.losses, 1);
     /* Another one is granted. */
     kvt_lease again = {.lease = NULL};
-    kvt_lease_grant(far, 1500, &again);
+    kvt_lease_grant(far, 4000, &again);
     kvt_lease_close(&again);
     zkt_close(far, WITHIN_MS);
     zkt_close(near, WITHIN_MS);
@@ -163,7 +169,7 @@ END_TEST
 
 START_TEST(operations_on_a_server_that_hangs_end_in_time)
 {
-    fw_kv *kv = zkt_open(zkt_server.port, "hangs", 2000);
+    fw_kv *kv = zkt_open(zkt_server.port, "hangs", TIMEOUT_MS);
     kvt_must_put(kv, "k", "1");
     fwt_proc_signal(zkt_server.proc, SIGSTOP);
     uint64_t start = zkt_now_ms();
@@ -322,7 +328,7 @@ static void assert_ended(struct flight *flight)
 
 static void close_after(unsigned ms, void (*fault)(void), unsigned within_ms)
 {
-    fw_kv *kv = open_through_proxy("flight");
+    fw_kv *kv = zkt_open(fwt_proxy_port(proxy), "flight", 3000);
     kvt_lease held = {.lease = NULL};
     kvt_lease_grant(kv, 20000, &held);
     kvt_must_put(kv, "warm", "");
@@ -355,7 +361,7 @@ static void lose_answers(void)
     fwt_proxy_freeze(proxy, FWT_PROXY_REPLIES);
 }
 
-static const unsigned delays_ms[] = {0, 1, 5, 20, 100, 400};
+static const unsigned delays_ms[] = {0, 5, 100};
 
 START_TEST(a_store_is_closed_with_everything_in_flight)
 {
