@@ -84,9 +84,11 @@ static void take_position(struct watch *watch, const chaos_record *event)
 static void take_put(struct watch *watch, const chaos_record *event)
 {
     struct belief *belief = belief_of(watch, event->key);
-    if (belief->op && belief->revision == event->revision)
+    uint64_t op_id = event->op ? event->op : UINT64_MAX;
+    /* After a wipe another value may have the same revision by chance. */
+    if (belief->op == op_id && belief->revision == event->revision)
         breach(watch, "sequence", "%s of %" PRId64 " came twice", event->key, event->revision);
-    belief->op = event->op ? event->op : UINT64_MAX;
+    belief->op = op_id;
     belief->revision = event->revision;
     if (!check_is_data(event->key))
         return;
