@@ -4,6 +4,7 @@
  *
  *     watch.c         one watch: its list, its place on a stream, what the front is told
  *     watch_stream.c  one stream and the watches that ride on it
+ *     watch_probe.c   what they may have missed
  *     watch_events.c  from a message to the front's batch
  *     keep_alive.c    the stream of renewals
  *     lease.c         one lease: its time

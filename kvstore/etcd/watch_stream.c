@@ -6,9 +6,9 @@
  *     (timer: backoff;                (timer: how long the answer to a           (all its watches
  *      or waiting for a token)         create may take)                           are STALE)
  *
- * One stream has room for RIDERS watches, so that a watch with a huge backlog delays at most so
- * many others, and ten thousand watches cost eighty streams. It is also what etcd's queue of a
- * stream has room for. A stream without watches ends.
+ * One stream has room for FWI_ETCD_RIDERS watches, so that a watch with a huge backlog delays at
+ * most so many others, and ten thousand watches cost eighty streams. It is also what etcd's queue
+ * of a stream has room for. A stream without watches ends.
  *
  * Ids. We choose them (etcd 3.4 and later does as we say): a number that is never used again, and
  * the place of the watch in `riders`, so an event finds its watch without a search, and one that
@@ -16,29 +16,17 @@
  * answer: it gets one create at a time, and its ids are searched for. etcd answers creates in their
  * order, and refuses them with the id -1.
  *
- * Sending. One message at a time: cancels first, then creates, of which CREATES at most are
- * unanswered. Both wait where they are (cancels in an array, which cannot be longer than there are
- * watches while the server takes what we send), so nothing is queued twice.
+ * Sending. One message at a time: cancels first, then creates, of which FWI_ETCD_CREATES at most
+ * are unanswered. Both wait where they are (cancels in an array, which cannot be longer than there
+ * are watches while the server takes what we send), so nothing is queued twice.
  *
  * Liveness. A server that hangs is noticed by HTTP/2's pings, a member that has lost its leader by
  * "hasleader", a server that takes a create and does not answer by the timer.
  *
- * Probes. A watch that is created again is LIVE only when it is known that nothing was missed. A
- * read, one for all watches of the stream that need it, tells
- *
- *     BEHIND, created at a revision after ours: whether the history in between is still there. etcd
- *         says so, too, by canceling the watch, but later, and not at all if its queue of the
- * stream is full just then: such a watch would be silent for ever. The read is at the least of the
- *         watches' revisions; if that is compacted, further ones find out by bisection for which of
- *         them it is. Those list again.
- *     UNSURE, created at a revision before ours: whether this member lags, or the store was
- * restored from a backup and our revision lies in its future, where nothing ever happens. In the
- *         latter case the watches list again.
- *
  * Tokens. A stream keeps the token that it was opened with. When that one is refused, the stream
  * takes no new watches (the old ones are served on), and the refused watch goes to another.
  */
-#include "streams.h"
+#include "watch_stream.h"
 
 #include "etcd.pb-c.h"
 
@@ -47,38 +35,9 @@
 #include <string.h>
 #include <uv.h>
 
-#define SLOT_BITS      7
-#define RIDERS         (1 << SLOT_BITS)
-#define CREATES        64
 #define NO_ID          (-1)
 #define BACKOFF_MS     200
 #define MAX_BACKOFF_MS 2000
-
-struct fwi_etcd_watch_stream {
-    fwi_list node; /* in watches->streams */
-    fwi_etcd_client *client;
-    fwi_etcd_call *call;
-    size_t endpoint;     /* of the call */
-    unsigned generation; /* of its token */
-    bool sealed;         /* its token is refused */
-    bool busy;           /* must not be freed now, nor send */
-    enum { UNKNOWN, OURS, THEIRS } ids;
-    fwi_etcd_watch *riders[RIDERS];
-    size_t count, next_slot;
-    int64_t sequence;
-    fwi_list to_create;        /* fwi_etcd_watch.node */
-    int64_t creating[CREATES]; /* ids, in the order they were sent; a ring */
-    size_t creating_first, creating_count;
-    int64_t cancels[RIDERS];
-    size_t cancel_count;
-    fwi_etcd_request *probe;
-    int64_t probe_revision; /* of a probe for those BEHIND; 0: for those UNSURE */
-    int64_t compacted;      /* the last of our revisions that the history does not follow */
-    bool bisecting;         /* there is one, and not all others are known not to be */
-    fw_backoff backoff;
-    fwi_timer timer;
-    fwi_etcd_auth_wait auth_wait;
-};
 
 static void stream_free(fwi_etcd_watch_stream *stream)
 {
@@ -94,13 +53,12 @@ static void stream_free(fwi_etcd_watch_stream *stream)
 
 static void pump(fwi_etcd_watch_stream *stream);
 
-/* Around everything in which watches may leave. */
-static void begin(fwi_etcd_watch_stream *stream)
+void fwi_etcd_watch_stream_begin(fwi_etcd_watch_stream *stream)
 {
     stream->busy = true;
 }
 
-static void finish(fwi_etcd_watch_stream *stream)
+void fwi_etcd_watch_stream_finish(fwi_etcd_watch_stream *stream)
 {
     stream->busy = false;
     if (!stream->count)
@@ -113,10 +71,10 @@ static fwi_etcd_watch *find(const fwi_etcd_watch_stream *stream, int64_t id)
 {
     if (id == NO_ID)
         return NULL;
-    fwi_etcd_watch *watch = stream->riders[(uint64_t)id % RIDERS];
+    fwi_etcd_watch *watch = stream->riders[(uint64_t)id % FWI_ETCD_RIDERS];
     if (watch && watch->id == id)
         return watch;
-    for (size_t i = 0; stream->ids == THEIRS && i < RIDERS; i++)
+    for (size_t i = 0; stream->ids == THEIRS && i < FWI_ETCD_RIDERS; i++)
         if (stream->riders[i] && stream->riders[i]->id == id)
             return stream->riders[i];
     return NULL;
@@ -138,7 +96,7 @@ static void drop_call(fwi_etcd_watch_stream *stream)
     stream->compacted = 0;
     stream->ids = UNKNOWN;
     stream->creating_first = stream->creating_count = stream->cancel_count = 0;
-    for (size_t i = 0; i < RIDERS; i++) {
+    for (size_t i = 0; i < FWI_ETCD_RIDERS; i++) {
         fwi_etcd_watch *watch = stream->riders[i];
         if (!watch || watch->ride == FWI_ETCD_TO_CREATE)
             continue;
@@ -155,16 +113,15 @@ static void set_backoff(fwi_etcd_watch_stream *stream)
                          fw_backoff_next_ms(&stream->backoff));
 }
 
-/* Contact is lost, and tried to get back later. */
-static void fail(fwi_etcd_watch_stream *stream, int reason, const char *detail)
+void fwi_etcd_watch_stream_fail(fwi_etcd_watch_stream *stream, int reason, const char *detail)
 {
-    begin(stream);
+    fwi_etcd_watch_stream_begin(stream);
     drop_call(stream);
     set_backoff(stream);
-    for (size_t i = 0; i < RIDERS; i++)
+    for (size_t i = 0; i < FWI_ETCD_RIDERS; i++)
         if (stream->riders[i])
             (void)fwi_etcd_watch_stale(stream->riders[i], reason, detail);
-    finish(stream);
+    fwi_etcd_watch_stream_finish(stream);
 }
 
 /* The endpoint is to blame. */
@@ -173,140 +130,17 @@ static void fail_at(fwi_etcd_watch_stream *stream, int reason, const char *text)
     char detail[FWI_ETCD_DETAIL_BYTES];
     fwi_etcd_endpoint_failed(stream->client, stream->endpoint);
     fwi_etcd_describe(stream->client, stream->endpoint, text, detail, sizeof detail);
-    fail(stream, reason, detail);
+    fwi_etcd_watch_stream_fail(stream, reason, detail);
 }
 
 static void end_all(fwi_etcd_watch_stream *stream, int reason, const char *detail)
 {
-    begin(stream);
+    fwi_etcd_watch_stream_begin(stream);
     drop_call(stream);
-    for (size_t i = 0; i < RIDERS; i++)
+    for (size_t i = 0; i < FWI_ETCD_RIDERS; i++)
         if (stream->riders[i])
             fwi_etcd_watch_end(stream->riders[i], reason, detail);
-    finish(stream);
-}
-
-/* ---- probes ---- */
-
-static void probe(fwi_etcd_watch_stream *stream);
-
-/* What an answer at a revision (0: none in particular) says about a watch that has waited for it.
- */
-static void judge(fwi_etcd_watch_stream *stream, fwi_etcd_watch *watch, int status,
-                  const fwi_etcd_range *range)
-{
-    int64_t asked = stream->probe_revision, ours = watch->front->revision;
-    bool is_verified = !status && ours >= (asked ? asked : INT64_MIN);
-    bool has_gone_back = !asked && range->revision < ours;
-    if ((!status && range->cluster != watch->cluster) || has_gone_back ||
-        (status == FW_ECOMPACTED && ours <= asked)) {
-        fwi_etcd_watch_list_again(watch);
-    } else if (is_verified) {
-        watch->ride = FWI_ETCD_CREATED;
-        (void)fwi_etcd_watch_live(watch);
-    } else {
-        watch->ride = FWI_ETCD_BEHIND; /* a further probe will tell */
-    }
-}
-
-static void on_probed(const fwi_etcd_answer *answer, void *arg)
-{
-    fwi_etcd_watch_stream *stream = arg;
-    fwi_etcd_range range = {.revision = 0};
-    int status = answer->status;
-    bool is_history_gone = status == FW_ECOMPACTED && stream->probe_revision;
-    stream->probe = NULL;
-    if (!status && !fwi_etcd_range_init(&range, answer->message)) {
-        fail(stream, FW_EPROTOCOL, "malformed reply");
-        return;
-    }
-    if (status && !is_history_gone) {
-        fail(stream, status, answer->detail);
-        return;
-    }
-    if (is_history_gone) {
-        stream->bisecting = true;
-        stream->compacted = stream->probe_revision;
-    }
-    begin(stream);
-    for (size_t i = 0; i < RIDERS; i++)
-        if (stream->riders[i] && stream->riders[i]->ride == FWI_ETCD_PROBED)
-            judge(stream, stream->riders[i], status, &range);
-    probe(stream);
-    finish(stream);
-}
-
-/* Reads at a revision (0: now); of a key that its watch may read. */
-static int read_at(fwi_etcd_watch_stream *stream, const fwi_etcd_watch *watch, int64_t revision)
-{
-    fwi_etcd_client *client = stream->client;
-    fwi_etcd_keys keys;
-    if (!fwi_etcd_keys_init(&keys, client, watch->front->key, watch->front->tree))
-        return UV_ENOMEM;
-    Epb__RangeRequest range = EPB__RANGE_REQUEST__INIT;
-    range.key = keys.key;
-    range.count_only = true;
-    range.revision = revision;
-    fwi_etcd_request_options options = {.method = FWI_ETCD_RANGE,
-                                        .message = &range.base,
-                                        .deadline_ms = fw_loop_now_ms(client->loop) +
-                                                       fwi_kv_timeout_ms(client->kv),
-                                        .repeatable = true,
-                                        .impatient = true,
-                                        .fn = on_probed,
-                                        .arg = stream};
-    int err = fwi_etcd_request_start(client, &options, &stream->probe);
-    fwi_etcd_keys_fini(&keys);
-    return err;
-}
-
-/* Collects the watches in this state; those that lie in compacted history list again at once. */
-static size_t collect(fwi_etcd_watch_stream *stream, fwi_etcd_ride ride, fwi_etcd_watch **found)
-{
-    size_t count = 0;
-    for (size_t i = 0; i < RIDERS; i++) {
-        fwi_etcd_watch *watch = stream->riders[i];
-        if (!watch || watch->ride != ride)
-            continue;
-        if (ride == FWI_ETCD_BEHIND && watch->front->revision <= stream->compacted)
-            fwi_etcd_watch_list_again(watch);
-        else
-            found[count++] = watch;
-    }
-    return count;
-}
-
-static int by_revision(const void *a, const void *b)
-{
-    int64_t left = (*(fwi_etcd_watch *const *)a)->front->revision;
-    int64_t right = (*(fwi_etcd_watch *const *)b)->front->revision;
-    return (left > right) - (left < right);
-}
-
-/* Begins a probe, if a watch needs one and none is under way. For a watch that comes meanwhile it
- * would be too old. Between begin and finish. */
-static void probe(fwi_etcd_watch_stream *stream)
-{
-    fwi_etcd_watch *found[RIDERS];
-    if (stream->probe)
-        return;
-    stream->probe_revision = 0;
-    size_t count = collect(stream, FWI_ETCD_UNSURE, found), chosen = 0;
-    if (!count) {
-        count = collect(stream, FWI_ETCD_BEHIND, found);
-        stream->bisecting = stream->bisecting && count;
-        if (!count)
-            return;
-        qsort(found, count, sizeof *found, by_revision);
-        chosen = stream->bisecting ? count / 2 : 0;
-        stream->probe_revision = found[chosen]->front->revision;
-    }
-    for (size_t i = 0; i < count; i++)
-        found[i]->ride = FWI_ETCD_PROBED;
-    if (read_at(stream, found[chosen], stream->probe_revision ? stream->probe_revision + 1 : 0)) {
-        stream->probe = NULL;
-        fwi_etcd_call_cancel(stream->call); /* its end makes all of it anew */
-    }
+    fwi_etcd_watch_stream_finish(stream);
 }
 
 /* ---- what the server says ---- */
@@ -334,7 +168,7 @@ static void refuse(fwi_etcd_watch_stream *stream, fwi_etcd_watch *watch, fw_slic
 
 static void push_cancel(fwi_etcd_watch_stream *stream, int64_t id)
 {
-    if (stream->cancel_count < RIDERS)
+    if (stream->cancel_count < FWI_ETCD_RIDERS)
         stream->cancels[stream->cancel_count++] = id;
     else
         fwi_etcd_call_cancel(stream->call); /* the server has not read for long */
@@ -344,7 +178,7 @@ static void on_created(fwi_etcd_watch_stream *stream, const fwi_etcd_notice *not
 {
     fwi_loop_timer_stop(stream->client->loop, &stream->timer);
     int64_t asked = stream->creating[stream->creating_first];
-    stream->creating_first = (stream->creating_first + 1) % CREATES;
+    stream->creating_first = (stream->creating_first + 1) % FWI_ETCD_CREATES;
     if (--stream->creating_count)
         fwi_loop_timer_start(stream->client->loop, &stream->timer,
                              fwi_kv_timeout_ms(stream->client->kv));
@@ -370,7 +204,7 @@ static void on_created(fwi_etcd_watch_stream *stream, const fwi_etcd_notice *not
         fwi_etcd_watch_list_again(watch);
     } else if (notice->revision != watch->front->revision) {
         watch->ride = notice->revision < watch->front->revision ? FWI_ETCD_UNSURE : FWI_ETCD_BEHIND;
-        probe(stream);
+        fwi_etcd_watch_probe(stream);
     } else {
         (void)fwi_etcd_watch_live(watch);
     }
@@ -422,14 +256,14 @@ static void on_message(fwi_etcd_call *call, fw_slice message, void *arg)
         fail_at(stream, FW_EPROTOCOL, "answer to a watch that nobody asked for");
         return;
     }
-    begin(stream);
+    fwi_etcd_watch_stream_begin(stream);
     if (notice.created) /* it may be canceled at once */
         on_created(stream, &notice);
     else if (notice.canceled)
         on_canceled(stream, &notice);
     else
         on_changes(stream, &notice, message);
-    finish(stream);
+    fwi_etcd_watch_stream_finish(stream);
 }
 
 static void on_sent(fwi_etcd_call *call, void *arg)
@@ -446,10 +280,10 @@ static void on_call_end(fwi_etcd_call *call, const fwi_etcd_end *end, void *arg)
     unsigned generation = stream->generation;
     stream->call = NULL;
     if (fwi_etcd_is_auth_refusal(client, end->code, end->text)) {
-        begin(stream);
+        fwi_etcd_watch_stream_begin(stream);
         drop_call(stream);
         fwi_etcd_auth_renew(client, generation, &stream->auth_wait);
-        finish(stream);
+        fwi_etcd_watch_stream_finish(stream);
         return;
     }
     int reason = fwi_etcd_status(end->code, end->text);
@@ -482,10 +316,11 @@ static bool pack_create(fwi_etcd_watch_stream *stream, grpc_slice *ret_message)
     fwi_etcd_keys keys;
     if (!fwi_etcd_keys_init(&keys, stream->client, watch->front->key, watch->front->tree))
         return false;
-    watch->id = (int64_t)(((uint64_t)++stream->sequence << SLOT_BITS) | watch->slot);
+    watch->id = (int64_t)(((uint64_t)++stream->sequence << FWI_ETCD_SLOT_BITS) | watch->slot);
     watch->ride = FWI_ETCD_CREATING;
     fwi_list_remove(&watch->node);
-    stream->creating[(stream->creating_first + stream->creating_count++) % CREATES] = watch->id;
+    stream->creating[(stream->creating_first + stream->creating_count++) % FWI_ETCD_CREATES] =
+        watch->id;
     Epb__WatchCreate create = EPB__WATCH_CREATE__INIT;
     create.key = keys.key;
     create.range_end = keys.end;
@@ -506,7 +341,7 @@ static void pump(fwi_etcd_watch_stream *stream)
     if (stream->busy || !stream->call || fwi_etcd_call_is_sending(stream->call))
         return;
     grpc_slice message;
-    size_t window = stream->ids == OURS ? CREATES : 1;
+    size_t window = stream->ids == OURS ? FWI_ETCD_CREATES : 1;
     if (stream->cancel_count) {
         Epb__WatchCancel cancel = EPB__WATCH_CANCEL__INIT;
         cancel.watch_id = stream->cancels[--stream->cancel_count];
@@ -544,7 +379,7 @@ static void open_call(fwi_etcd_watch_stream *stream)
         grpc_slice_unref(message);
     }
     if (!stream->call)
-        fail(stream, UV_ENOMEM, NULL);
+        fwi_etcd_watch_stream_fail(stream, UV_ENOMEM, NULL);
 }
 
 static void on_timer(fwi_timer *timer, void *arg)
@@ -564,7 +399,7 @@ static void on_token(fwi_etcd_auth_wait *wait, int status, const char *detail, v
     if (status == FW_EAUTH || status == FW_EDENIED)
         end_all(stream, status, detail);
     else if (status)
-        fail(stream, status, detail);
+        fwi_etcd_watch_stream_fail(stream, status, detail);
     else
         set_backoff(stream); /* the new one may be refused, too */
 }
@@ -577,7 +412,7 @@ static fwi_etcd_watch_stream *stream_with_room(fwi_etcd_client *client)
     fwi_list_for_each (node, &client->watches->streams) {
         fwi_etcd_watch_stream *stream = fwi_container_of(node, fwi_etcd_watch_stream, node);
         bool is_current = !stream->call || stream->generation == fwi_etcd_auth_generation(client);
-        if (!stream->sealed && is_current && stream->count < RIDERS)
+        if (!stream->sealed && is_current && stream->count < FWI_ETCD_RIDERS)
             return stream;
     }
     fwi_etcd_watch_stream *stream = calloc(1, sizeof *stream);
@@ -599,7 +434,7 @@ bool fwi_etcd_watch_stream_join(fwi_etcd_watch *watch)
     if (!stream)
         return false;
     while (stream->riders[stream->next_slot])
-        stream->next_slot = (stream->next_slot + 1) % RIDERS;
+        stream->next_slot = (stream->next_slot + 1) % FWI_ETCD_RIDERS;
     watch->slot = (uint16_t)stream->next_slot;
     stream->riders[watch->slot] = watch;
     stream->count++;
