@@ -23,15 +23,27 @@ typedef struct fwi_kv_block {
     uint8_t data[];
 } fwi_kv_block;
 
+/* Somebody else's memory that pairs point into; given back with them. */
+typedef struct fwi_kv_keep {
+    struct fwi_kv_keep *next;
+    void (*release)(struct fwi_kv_keep *keep); /* frees it, too */
+} fwi_kv_keep;
+
 typedef struct fwi_kv_pairs {
     fw_kv_pair *items;
     size_t count, capacity;
     fwi_kv_block *blocks;
+    fwi_kv_keep *keeps;
 } fwi_kv_pairs;
 
 /* Zero-initialised is empty. Any thread (one at a time). */
 FWI_API FW_MUST_CHECK int fwi_kv_pairs_add(fwi_kv_pairs *pairs, const char *key, size_t key_len,
                                            fw_slice value, int64_t revision, int64_t lease);
+/* Copies the key alone: the value lies in memory that was handed to fwi_kv_pairs_keep. */
+FWI_API FW_MUST_CHECK int fwi_kv_pairs_add_view(fwi_kv_pairs *pairs, const char *key,
+                                                size_t key_len, fw_slice value, int64_t revision,
+                                                int64_t lease);
+FWI_API void fwi_kv_pairs_keep(fwi_kv_pairs *pairs, fwi_kv_keep *keep);
 FWI_API void fwi_kv_pairs_fini(fwi_kv_pairs *pairs);
 
 /* ---- operations ---- */

@@ -113,7 +113,8 @@ static void end_call(fwi_etcd_call *call)
         fwi_etcd_end end = {.code = call->code,
                             .text = text,
                             .was_sent = call->handler.on_message || call->headers.ok,
-                            .message = {GRPC_SLICE_START_PTR(message), GRPC_SLICE_LENGTH(message)}};
+                            .message = {GRPC_SLICE_START_PTR(message), GRPC_SLICE_LENGTH(message)},
+                            .slice = &message};
         call->dropped = true;
         call->handler.on_end(call, &end, call->handler.arg);
         grpc_slice_unref(message);

@@ -128,8 +128,9 @@ typedef struct fwi_etcd_call fwi_etcd_call;
 typedef struct fwi_etcd_end {
     grpc_status_code code;
     const char *text;
-    bool was_sent;    /* false: the request certainly never left */
-    fw_slice message; /* of a unary call */
+    bool was_sent;           /* false: the request certainly never left */
+    fw_slice message;        /* of a unary call */
+    const grpc_slice *slice; /* the same, to take a reference */
 } fwi_etcd_end;
 
 typedef struct fwi_etcd_call_handler {
@@ -170,7 +171,8 @@ typedef struct fwi_etcd_answer {
     int status;         /* of FW_EUNREACHABLE, FW_EUNKNOWN, ... */
     const char *detail; /* "" if none */
     fw_slice message;
-    uint64_t asked_ms; /* when the attempt that was answered began, on the loop's clock */
+    const grpc_slice *slice; /* the same, to take a reference */
+    uint64_t asked_ms;       /* when the attempt that was answered began, on the loop's clock */
 } fwi_etcd_answer;
 
 typedef void (*fwi_etcd_answer_fn)(const fwi_etcd_answer *answer, void *arg);

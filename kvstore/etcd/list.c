@@ -59,18 +59,48 @@ static void finish(fwi_etcd_list *list, int status, const char *detail)
     fwi_etcd_list_drop(list);
 }
 
+/* A reply that stays with the pairs, for their values are in it: copying megabytes, and having the
+ * pages for them mapped, is what a big list costs most. */
+struct kept_reply {
+    fwi_kv_keep keep;
+    grpc_slice slice;
+};
+
+static void release_reply(fwi_kv_keep *keep)
+{
+    struct kept_reply *kept = fwi_container_of(keep, struct kept_reply, keep);
+    grpc_slice_unref(kept->slice);
+    free(kept);
+}
+
+static int keep_reply(fwi_etcd_list *list, const grpc_slice *slice)
+{
+    struct kept_reply *kept = malloc(sizeof *kept);
+    if (!kept)
+        return UV_ENOMEM;
+    *kept =
+        (struct kept_reply){.keep = {.release = release_reply}, .slice = grpc_slice_ref(*slice)};
+    fwi_kv_pairs_keep(&list->pairs, &kept->keep);
+    return FW_OK;
+}
+
 /* Adds a page. Returns an error, with *ret_more unset, or FW_OK. */
-static int add_page(fwi_etcd_list *list, fw_slice message, bool *ret_more)
+static int add_page(fwi_etcd_list *list, const fwi_etcd_answer *answer, bool *ret_more)
 {
     fwi_etcd_range range;
     fwi_etcd_pair pair = {.key = {NULL, 0}};
-    if (!fwi_etcd_range_init(&range, message))
+    if (!fwi_etcd_range_init(&range, answer->message))
         return FW_ESTORE;
+    /* A small one has its bytes in the slice itself, which is gone soon. */
+    bool is_kept = answer->slice->refcount != NULL;
+    if (is_kept && keep_reply(list, answer->slice))
+        return UV_ENOMEM;
+    int (*add)(fwi_kv_pairs *, const char *, size_t, fw_slice, int64_t, int64_t) =
+        is_kept ? fwi_kv_pairs_add_view : fwi_kv_pairs_add;
     while (fwi_etcd_range_next(&range, &pair)) {
         fw_slice key;
         if (fwi_etcd_key_strip(list->client, pair.key, &key) &&
-            fwi_kv_pairs_add(&list->pairs, key.data, key.len, pair.value, pair.revision,
-                             pair.lease))
+            add(&list->pairs, key.data, key.len, pair.value, pair.revision, pair.lease))
             return UV_ENOMEM;
     }
     if (range.pairs.bad)
@@ -111,7 +141,7 @@ static void on_page(const fwi_etcd_answer *answer, void *arg)
         more = true;
         status = FW_OK;
     } else if (!status) {
-        status = add_page(list, answer->message, &more);
+        status = add_page(list, answer, &more);
     }
     if (!status && more)
         status = ask(list);

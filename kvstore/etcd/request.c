@@ -92,10 +92,15 @@ static void request_free(fwi_etcd_request *request)
     free(request);
 }
 
-static void finish(fwi_etcd_request *request, int status, const char *detail, fw_slice message)
+/* end NULL: there was no reply. */
+static void finish(fwi_etcd_request *request, int status, const char *detail,
+                   const fwi_etcd_end *end)
 {
-    fwi_etcd_answer answer = {
-        .status = status, .detail = detail, .message = message, .asked_ms = request->asked_ms};
+    fwi_etcd_answer answer = {.status = status,
+                              .detail = detail,
+                              .message = end ? end->message : (fw_slice){NULL, 0},
+                              .slice = end ? end->slice : NULL,
+                              .asked_ms = request->asked_ms};
     fwi_etcd_answer_fn fn = request->options.fn;
     void *arg = request->options.arg;
     /* Off the list first: the callback may end the client's requests. */
@@ -107,7 +112,7 @@ static void finish(fwi_etcd_request *request, int status, const char *detail, fw
 
 static void finish_failed(fwi_etcd_request *request, int status)
 {
-    finish(request, status, request->detail, (fw_slice){NULL, 0});
+    finish(request, status, request->detail, NULL);
 }
 
 static uint64_t time_left(const fwi_etcd_request *request)
@@ -209,7 +214,7 @@ static void on_end(fwi_etcd_call *call, const fwi_etcd_end *end, void *arg)
     bool refused = is_refusal(end);
     if (end->was_sent && !is_lost(end->code) && !refused) {
         fwi_etcd_endpoint_served(client, request->endpoint);
-        finish(request, fwi_etcd_status(end->code, end->text), end->text, end->message);
+        finish(request, fwi_etcd_status(end->code, end->text), end->text, end);
         return;
     }
     fwi_etcd_endpoint_failed(client, request->endpoint);
@@ -282,7 +287,7 @@ static void attempt_or_finish(fwi_etcd_request *request)
     if (!left)
         finish_failed(request, request->status ? request->status : FW_EUNREACHABLE);
     else if (!attempt(request, left))
-        finish(request, UV_ENOMEM, "", (fw_slice){NULL, 0});
+        finish(request, UV_ENOMEM, "", NULL);
 }
 
 int fwi_etcd_request_start(fwi_etcd_client *client, const fwi_etcd_request_options *options,
@@ -323,5 +328,5 @@ void fwi_etcd_requests_end(fwi_etcd_client *client)
 {
     while (!fwi_list_empty(&client->requests))
         finish(fwi_container_of(client->requests.next, fwi_etcd_request, node), FW_ECANCELED, "",
-               (fw_slice){NULL, 0});
+               NULL);
 }
