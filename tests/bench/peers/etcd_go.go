@@ -42,7 +42,19 @@ func must(err error) {
 func usage() (cpu float64, rss int64) {
 	var r syscall.Rusage
 	must(syscall.Getrusage(syscall.RUSAGE_SELF, &r))
-	return float64(r.Utime.Sec+r.Stime.Sec) + float64(r.Utime.Usec+r.Stime.Usec)/1e6, r.Maxrss
+	return float64(r.Utime.Sec+r.Stime.Sec) + float64(r.Utime.Usec+r.Stime.Usec)/1e6, peak()
+}
+
+// peak is what was resident at most, in KiB. Not getrusage's: that counts from the process that forked us.
+func peak() (kib int64) {
+	text, err := os.ReadFile("/proc/self/status")
+	must(err)
+	for _, line := range strings.Split(string(text), "\n") {
+		if _, err := fmt.Sscanf(line, "VmHWM: %d", &kib); err == nil {
+			break
+		}
+	}
+	return kib
 }
 
 // measure runs op n times, so many in parallel, and prints what it cost.
