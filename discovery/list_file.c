@@ -95,8 +95,10 @@ static void write_now(fwi_list_file *file)
     file->is_dirty = false;
     file->is_busy = true;
     file->options.on_write(&file->list, file->options.arg);
-    file->error = uv_queue_work(fw_loop_uv(file->loop), &file->work, do_write, on_written);
-    if (file->error) {
+    /* Once it is queued, the error is the worker's to set. */
+    int err = uv_queue_work(fw_loop_uv(file->loop), &file->work, do_write, on_written);
+    if (err) {
+        file->error = err;
         report_write(file);
         work_done(file);
     }
