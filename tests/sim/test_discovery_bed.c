@@ -206,8 +206,8 @@ static void process_end(sim_process *process, fw_registrar *registrar, fw_watche
     for (int i = 0; i < 3; i++)
         fwi_loop_set_time(process->loop, bed.world->now_ms);
     fw_kv_close(kv, on_closed, &closed);
-    for (uint64_t until = bed.world->now_ms; !closed; until += 100)
-        sim_run_until(bed.world, until);
+    while (!closed)
+        sim_run_until(bed.world, bed.world->now_ms + 100);
     sim_process_free(process);
 }
 
