@@ -242,6 +242,8 @@ static void on_watch(fw_kv_watch *watch, const fw_kv_event *events, size_t count
     bool gone = false, foreign = false;
     for (size_t i = 0; i < count; i++) {
         const fw_kv_event *event = &events[i];
+        if (event->type == FW_KV_RESYNC)
+            entry->revision = 0; /* it may be another store, which counts anew */
         bool is_old = event->pair.revision < entry->revision;
         if (event->type == FW_KV_PUT) {
             entry->present = true;
@@ -321,6 +323,7 @@ static void put_entry(struct entry *entry)
     fw_registrar *registrar = entry->registrar;
     entry->busy = true;
     entry->dirty = entry->registered = false;
+    entry->revision = 0; /* until the read-back everything counts: better a put too many */
     fw_kv_put_options options = {.lease = registrar->lease};
     struct request *request = request_new(entry);
     int err =
