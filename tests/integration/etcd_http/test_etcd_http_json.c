@@ -154,8 +154,9 @@ START_TEST(a_malformed_message_is_refused)
         "{\"result\":{\"events\":[{}]}}",
         "{\"result\":{\"events\":[{\"kv\":{\"key\":\"YQ==\"}}]}}",
         "{\"result\":{\"events\":[{\"kv\":{\"key\":\"Y\",\"mod_revision\":\"1\"}}]}}",
-        "{\"result\":{\"events\":[{\"type\":\"X\",\"kv\":{\"key\":\"YQ==\",\"mod_revision\":\"1\"}}"
-        "]}}",
+        ("{\"result\":{\"events\":[{\"type\":\"X\",\"kv\":{\"key\":\"YQ==\",\"mod_revision\":\"1\"}"
+         "}"
+         "]}}"),
         "{\"result\":{\"events\":[{\"kv\":{\"key\":\"YQ==\",\"mod_revision\":\"-1\"}}]}}",
         "{\"result\":{\"watch_id\":\"a\"}}",
     };
