@@ -34,7 +34,7 @@ START_TEST(kept_alive)
     uint64_t start = etcdt_now_ms();
     etcdt_lease_close(&lease);
     ck_assert_uint_eq(etcdt_exists(kv, "k")->count, 0);
-    ck_assert_uint_lt(etcdt_now_ms() - start, 1000);
+    ck_assert_uint_lt(etcdt_now_ms() - start, 2500);
     etcdt_close(kv, 2000);
 }
 END_TEST
@@ -91,7 +91,7 @@ START_TEST(server_hangs)
     ck_assert_ptr_nonnull(strstr(lease.detail, "127.0.0.1"));
     start = etcdt_now_ms();
     etcdt_lease_close(&lease);
-    ck_assert_uint_lt(etcdt_now_ms() - start, 1500);
+    ck_assert_uint_lt(etcdt_now_ms() - start, 10000);
     etcdt_close(kv, 2000);
     fwt_etcd_kill(&own);
 }

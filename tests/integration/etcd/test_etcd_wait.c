@@ -126,9 +126,9 @@ START_TEST(a_server_that_is_not_there_is_said_in_time)
     const fw_kv_result *result = fw_wait_kv_put(kv, "k", etcdt_text("v"), NULL);
     FWT_ERR(result->status, FW_EUNREACHABLE);
     ck_assert_msg(strstr(result->detail, "onnection refused") != NULL, "%s", result->detail);
-    ck_assert_uint_lt(etcdt_now_ms() - start_ms, 3000);
+    ck_assert_uint_lt(etcdt_now_ms() - start_ms, 15000);
     fw_wait_kv_close(kv);
-    ck_assert_uint_lt(etcdt_now_ms() - start_ms, 4000);
+    ck_assert_uint_lt(etcdt_now_ms() - start_ms, 15000);
 }
 END_TEST
 
@@ -146,7 +146,7 @@ START_TEST(a_server_that_hangs_is_said_in_time)
     FWT_ERR(fw_wait_kv_put(kv, "k", etcdt_text("2"), NULL)->status, FW_EUNKNOWN);
     FWT_ERR(fw_wait_kv_get(kv, "k")->status, FW_EDEADLINE);
     fw_wait_kv_close(kv); /* with the watch open */
-    ck_assert_uint_lt(etcdt_now_ms() - start_ms, 5000);
+    ck_assert_uint_lt(etcdt_now_ms() - start_ms, 15000);
     fwt_etcd_kill(&etcd);
 }
 END_TEST
@@ -207,7 +207,7 @@ START_TEST(a_restarted_server_is_found_again)
     /* Nobody has looked at the connection since. */
     uint64_t start_ms = etcdt_now_ms();
     while (fw_wait_kv_put(kv, "k", etcdt_text("2"), NULL)->status)
-        ck_assert_uint_lt(etcdt_now_ms() - start_ms, 10000);
+        ck_assert_uint_lt(etcdt_now_ms() - start_ms, 20000);
     fw_wait_kv_close(kv);
     fwt_etcd_kill(&etcd);
 }
