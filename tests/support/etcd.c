@@ -10,7 +10,7 @@
 #include <unistd.h>
 #include <uv.h>
 
-#define START_MS       20000
+#define START_MS       60000
 #define MAX_ARGS       48
 #define MAX_PAGE_BYTES (1u << 20)
 

@@ -11,6 +11,7 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/random.h>
 #include <sys/wait.h>
 #include <unistd.h>
 #include <uv.h>
@@ -232,13 +233,25 @@ int fwt_run(const char *const *argv, const char *input, char **ret_out, char **r
     return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
 }
 
+/* Below what the kernel gives to outgoing connections (32768 and up by default): one of those, of
+ * any test that runs beside, would take a port between our look and the server's. */
+#define LEAST_PORT 10240
+#define MOST_PORT  32000
+
 int fwt_free_port(void)
 {
-    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    socklen_t len = sizeof address;
-    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    ck_assert_int_eq(bind(fd, (struct sockaddr *)&address, len), 0);
-    ck_assert_int_eq(getsockname(fd, (struct sockaddr *)&address, &len), 0);
-    close(fd);
-    return ntohs(address.sin_port);
+    for (;;) {
+        uint16_t number;
+        ck_assert_int_eq(getrandom(&number, sizeof number, 0), sizeof number);
+        int port = LEAST_PORT + number % (MOST_PORT - LEAST_PORT);
+        struct sockaddr_in address = {.sin_family = AF_INET,
+                                      .sin_addr.s_addr = htonl(INADDR_LOOPBACK),
+                                      .sin_port = htons((uint16_t)port)};
+        int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        int err = bind(fd, (struct sockaddr *)&address, sizeof address);
+        close(fd);
+        if (!err)
+            return port;
+        ck_assert_int_eq(errno, EADDRINUSE);
+    }
 }
