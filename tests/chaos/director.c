@@ -12,6 +12,7 @@
 
 /* An operation is answered within its timeout and 250 ms; the rest is for a busy machine. */
 #define ANSWER_LATE_MS (250 + 3000)
+#define SAY_MS         5000
 
 uint64_t chaos_roll(chaos_stage *chaos, uint64_t below)
 {
@@ -97,10 +98,16 @@ static void await_clients(chaos_stage *chaos,
                           bool (*is_so)(const chaos_client *client, int64_t wanted),
                           const int64_t *wanted, const char *what)
 {
-    uint64_t deadline = now_ms() + CHAOS_WAIT_MS;
+    uint64_t deadline = now_ms() + CHAOS_WAIT_MS, say = now_ms() + SAY_MS;
     for (size_t i = 0; i < chaos->count; i++) {
         chaos_client *client = &chaos->clients[i];
         while (!client->killed_ns && !is_so(client, wanted ? wanted[i] : 0)) {
+            if (now_ms() >= say) { /* seen if the scenario fails, or hangs */
+                printf("client %zu %s yet (busy: %x)\n", i, what,
+                       atomic_load(&client->sheet->busy));
+                fflush(stdout);
+                say = now_ms() + SAY_MS;
+            }
             if (now_ms() >= deadline) {
                 dump(chaos);
                 ck_abort_msg("client %zu %s within %d ms (busy: %x, see client.c)", i, what,

@@ -48,7 +48,7 @@ async function main() {
       if (Object.keys(all).length !== LIST_KEYS) throw new Error('not all were listed');
     });
   } else throw new Error(`${name}: no such case`);
-  client.close();
+  process.exit(0); // its watch would keep it alive, client.close() or not
 }
 
 main().catch((error) => { console.error(`etcd_node: ${error.message}`); process.exit(1); });
