@@ -1,5 +1,11 @@
 #include "wire.h"
 
+typedef struct wire_field {
+    uint32_t number;
+    uint64_t value; /* of a varint */
+    fw_slice bytes; /* of a length-delimited field */
+} wire_field;
+
 enum { VARINT = 0, FIXED64 = 1, BYTES = 2, FIXED32 = 5 };
 
 static bool fail(fwi_wire *wire)
@@ -9,7 +15,7 @@ static bool fail(fwi_wire *wire)
     return false;
 }
 
-static bool read_varint(fwi_wire *wire, uint64_t *ret_value)
+static bool read_long_varint(fwi_wire *wire, uint64_t *ret_value)
 {
     uint64_t value = 0;
     for (unsigned shift = 0; shift < 64 && wire->next < wire->end; shift += 7) {
@@ -23,7 +29,16 @@ static bool read_varint(fwi_wire *wire, uint64_t *ret_value)
     return fail(wire);
 }
 
-static bool skip(fwi_wire *wire, size_t len)
+/* Tags and most lengths are one byte. */
+static inline bool read_varint(fwi_wire *wire, uint64_t *ret_value)
+{
+    if (wire->next == wire->end || *wire->next & 0x80)
+        return read_long_varint(wire, ret_value);
+    *ret_value = *wire->next++;
+    return true;
+}
+
+static inline bool skip(fwi_wire *wire, size_t len)
 {
     if ((size_t)(wire->end - wire->next) < len)
         return fail(wire);
@@ -31,12 +46,13 @@ static bool skip(fwi_wire *wire, size_t len)
     return true;
 }
 
-bool fwi_wire_next(fwi_wire *wire, fwi_wire_field *ret_field)
+/* Reads the next field. False at the end, or when the bytes are malformed. */
+static inline bool next_field(fwi_wire *wire, wire_field *ret_field)
 {
     uint64_t tag, len;
     if (wire->next == wire->end || !read_varint(wire, &tag))
         return false;
-    *ret_field = (fwi_wire_field){.number = (uint32_t)(tag >> 3)};
+    *ret_field = (wire_field){.number = (uint32_t)(tag >> 3)};
     switch (tag & 7) {
     case VARINT:
         return read_varint(wire, &ret_field->value);
@@ -57,7 +73,7 @@ bool fwi_wire_next(fwi_wire *wire, fwi_wire_field *ret_field)
 static bool read_header(fw_slice bytes, uint64_t *ret_cluster, int64_t *ret_revision)
 {
     fwi_wire wire = fwi_wire_of(bytes);
-    for (fwi_wire_field field; fwi_wire_next(&wire, &field);) {
+    for (wire_field field; next_field(&wire, &field);) {
         if (field.number == 1)
             *ret_cluster = field.value;
         else if (field.number == 3)
@@ -70,7 +86,7 @@ static bool read_pair(fw_slice bytes, fwi_etcd_pair *ret_pair)
 {
     fwi_wire wire = fwi_wire_of(bytes);
     *ret_pair = (fwi_etcd_pair){.key = {"", 0}, .value = {"", 0}};
-    for (fwi_wire_field field; fwi_wire_next(&wire, &field);) {
+    for (wire_field field; next_field(&wire, &field);) {
         switch (field.number) {
         case 1:
             ret_pair->key = field.bytes;
@@ -95,7 +111,7 @@ bool fwi_etcd_range_init(fwi_etcd_range *ret_range, fw_slice message)
 {
     fwi_wire wire = fwi_wire_of(message);
     *ret_range = (fwi_etcd_range){.message = message, .pairs = wire};
-    for (fwi_wire_field field; fwi_wire_next(&wire, &field);) {
+    for (wire_field field; next_field(&wire, &field);) {
         if (field.number == 1) {
             if (!read_header(field.bytes, &ret_range->cluster, &ret_range->revision))
                 return false;
@@ -110,7 +126,7 @@ bool fwi_etcd_range_init(fwi_etcd_range *ret_range, fw_slice message)
 
 bool fwi_etcd_range_next(fwi_etcd_range *range, fwi_etcd_pair *ret_pair)
 {
-    for (fwi_wire_field field; fwi_wire_next(&range->pairs, &field);)
+    for (wire_field field; next_field(&range->pairs, &field);)
         if (field.number == 2)
             return read_pair(field.bytes, ret_pair) || fail(&range->pairs);
     return false;
@@ -120,7 +136,7 @@ bool fwi_etcd_notice_init(fwi_etcd_notice *ret_notice, fw_slice message)
 {
     fwi_wire wire = fwi_wire_of(message);
     *ret_notice = (fwi_etcd_notice){.events = wire, .cancel_reason = {"", 0}};
-    for (fwi_wire_field field; fwi_wire_next(&wire, &field);) {
+    for (wire_field field; next_field(&wire, &field);) {
         switch (field.number) {
         case 1:
             if (!read_header(field.bytes, &ret_notice->cluster, &ret_notice->revision))
@@ -156,13 +172,13 @@ bool fwi_etcd_notice_init(fwi_etcd_notice *ret_notice, fw_slice message)
 
 bool fwi_etcd_notice_next(fwi_etcd_notice *notice, bool *ret_is_delete, fwi_etcd_pair *ret_pair)
 {
-    for (fwi_wire_field field; fwi_wire_next(&notice->events, &field);) {
+    for (wire_field field; next_field(&notice->events, &field);) {
         if (field.number != 11)
             continue;
         fwi_wire event = fwi_wire_of(field.bytes);
         *ret_is_delete = false;
         *ret_pair = (fwi_etcd_pair){.key = {"", 0}, .value = {"", 0}};
-        for (fwi_wire_field part; fwi_wire_next(&event, &part);) {
+        for (wire_field part; next_field(&event, &part);) {
             if (part.number == 1)
                 *ret_is_delete = part.value == 1;
             else if (part.number == 2 && !read_pair(part.bytes, ret_pair))

@@ -12,20 +12,11 @@ typedef struct fwi_wire {
     bool bad; /* the bytes are malformed; reading has ended */
 } fwi_wire;
 
-typedef struct fwi_wire_field {
-    uint32_t number;
-    uint64_t value; /* of a varint */
-    fw_slice bytes; /* of a length-delimited field */
-} fwi_wire_field;
-
 static inline fwi_wire fwi_wire_of(fw_slice bytes)
 {
     const uint8_t *start = bytes.data;
     return (fwi_wire){.next = start, .end = start ? start + bytes.len : NULL};
 }
-
-/* Reads the next field. False at the end, or when the bytes are malformed. */
-bool fwi_wire_next(fwi_wire *wire, fwi_wire_field *ret_field);
 
 /* One key and its value, as views into the message. */
 typedef struct fwi_etcd_pair {
