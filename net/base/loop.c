@@ -29,6 +29,7 @@ struct fw_loop {
     fwi_wheel wheel;
     uint64_t timer_at_ms; /* when the uv timer fires, UINT64_MAX if it does not */
     bool in_wheel;
+    bool stepping, has_run; /* in fwi_loop_step; a timer or a deferred task has run in it */
     bool is_virtual;
     uint64_t virtual_ms;
     fwi_list deferred;
@@ -65,6 +66,7 @@ static void drain(fw_loop *loop)
     fwi_list now;
     fwi_list_init(&now);
     fwi_list_splice(&now, &loop->deferred);
+    loop->has_run |= !fwi_list_empty(&now);
     run_tasks(&now);
     if (fwi_list_empty(&loop->deferred))
         uv_idle_stop(&loop->idle);
@@ -72,7 +74,11 @@ static void drain(fw_loop *loop)
 
 static void on_prepare(uv_prepare_t *handle)
 {
-    drain(handle->data);
+    fw_loop *loop = handle->data;
+    drain(loop);
+    /* What a step waits for may have happened before it has slept: libuv runs timers first. */
+    if (loop->stepping && loop->has_run)
+        uv_stop(&loop->uv);
 }
 
 static void on_check(uv_check_t *handle)
@@ -91,6 +97,7 @@ static void on_timer(uv_timer_t *handle)
 {
     fw_loop *loop = handle->data;
     loop->timer_at_ms = UINT64_MAX;
+    loop->has_run = true;
     loop->in_wheel = true;
     fwi_wheel_advance(&loop->wheel, uv_now(&loop->uv));
     loop->in_wheel = false;
@@ -206,7 +213,10 @@ static void run(fw_loop *loop, uv_run_mode mode)
 
 void fwi_loop_step(fw_loop *loop, bool block)
 {
+    loop->stepping = true;
+    loop->has_run = false;
     run(loop, block ? UV_RUN_ONCE : UV_RUN_NOWAIT);
+    loop->stepping = false;
 }
 
 void fwi_loop_update_now(fw_loop *loop)

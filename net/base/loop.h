@@ -40,7 +40,7 @@ FWI_API void fwi_loop_hold(fw_loop *loop);
 FWI_API void fwi_loop_release(fw_loop *loop);
 
 /* For programs that wait elsewhere than in fw_loop_run: one turn of the loop, which sleeps for its
- * next event if block is true. */
+ * next event if block is true and nothing was due. */
 FWI_API void fwi_loop_step(fw_loop *loop, bool block);
 /* The same programs, before they start timers: the clock has stood still since the last turn. */
 FWI_API void fwi_loop_update_now(fw_loop *loop);

@@ -56,7 +56,8 @@ static bool turn_until(uint64_t deadline)
         return false;
     uv_update_time(fw_loop_uv(fwt_loop));
     watchdog_fired = false;
-    uv_timer_start(watchdog, on_watchdog, deadline - now, 0);
+    /* Again and again: if it is due before the loop sleeps, it would sleep without it. */
+    uv_timer_start(watchdog, on_watchdog, deadline - now, 1);
     uv_run(fw_loop_uv(fwt_loop), UV_RUN_ONCE);
     uv_timer_stop(watchdog);
     return true;

@@ -125,6 +125,19 @@ START_TEST(timers_fire_not_early_and_keep_the_loop_alive)
 }
 END_TEST
 
+/* libuv runs timers, and then sleeps all the same. */
+START_TEST(a_step_does_not_sleep_after_what_was_due)
+{
+    struct alarm alarm = {.timer = {.fn = on_alarm, .arg = &alarm}};
+    fwi_loop_hold(fwt_loop);
+    fwi_loop_timer_start(fwt_loop, &alarm.timer, 1);
+    uv_sleep(5);
+    fwi_loop_step(fwt_loop, true);
+    ck_assert_uint_ne(alarm.fired_at, 0);
+    fwi_loop_release(fwt_loop);
+}
+END_TEST
+
 START_TEST(a_loop_with_something_on_it_is_not_closed)
 {
     struct alarm alarm = {.timer = {.fn = on_alarm, .arg = &alarm}};
@@ -145,6 +158,7 @@ int main(void)
     tcase_add_test(tcase, stop_from_another_thread_ends_the_run);
     tcase_add_test(tcase, deferred_tasks_run_once_a_turn_and_may_defer_again);
     tcase_add_test(tcase, timers_fire_not_early_and_keep_the_loop_alive);
+    tcase_add_test(tcase, a_step_does_not_sleep_after_what_was_due);
     tcase_add_test(tcase, a_loop_with_something_on_it_is_not_closed);
     return fwt_main(suite);
 }
