@@ -2,9 +2,8 @@
  * A sorted set of instances, by service and id, whose versions share what they have in common: a
  * change costs O(log n) whether or not somebody holds an older version.
  *
- * It is a treap (Seidel and Aragon, "Randomized search trees", 1996) whose priorities are hashes of
- * the names, so that the same instances always make the same tree. A node that only we refer to is
- * changed in place, one that is shared is copied first.
+ * It is a B+ tree whose nodes are counted (after Rodeh, "B-trees, shadowing, and clones", 2008). A
+ * node that only we refer to is changed in place, one that is shared is copied first.
  */
 #ifndef FWI_INSTANCE_SET_H
 #define FWI_INSTANCE_SET_H

@@ -9,8 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define NAMES 300
-#define STEPS 20000
+#define NAMES 2000
+#define STEPS 40000
 
 static const fw_instance *make(unsigned number, unsigned weight)
 {
@@ -30,10 +30,10 @@ struct model {
     size_t count;
 };
 
-static void names_of(unsigned number, char *service, char *id)
+static void names_of(unsigned number, char service[16], char id[16])
 {
-    sprintf(service, "s%u", number % 7);
-    sprintf(id, "i%03u", number);
+    snprintf(service, 16, "s%u", number % 7);
+    snprintf(id, 16, "i%03u", number);
 }
 
 static void check(const fwi_set_node *set, const struct model *model)
@@ -86,7 +86,7 @@ START_TEST(it_does_what_an_array_does)
     srand(7);
     for (int i = 0; i < STEPS; i++) {
         step(&set, &model);
-        if (i % 500 == 0)
+        if (i % 2000 == 0)
             check(set, &model);
     }
     check(set, &model);
@@ -105,7 +105,7 @@ START_TEST(a_version_that_is_held_stays_as_it_was)
     struct model model = {.count = 0};
     srand(8);
     for (int i = 0; i < VERSIONS; i++) {
-        for (int j = 0; j < 50; j++)
+        for (int j = 0; j < 100; j++)
             step(&set, &model);
         held[i].set = fwi_set_acquire(set);
         held[i].model = model;
@@ -154,6 +154,47 @@ START_TEST(one_is_built_in_order_as_by_putting)
 }
 END_TEST
 
+/* Puts all names in an order that begins at `first`, then takes them out again in it. */
+static void fill_and_drain(unsigned first, unsigned stride)
+{
+    fwi_set_node *set = NULL, *full;
+    struct model model = {.count = NAMES}, left;
+    const fw_instance *old;
+    for (unsigned i = 0; i < NAMES; i++) {
+        unsigned number = (first + i * stride) % NAMES;
+        model.weights[number] = number + 1;
+        FWT_OK(fwi_set_put(&set, make(number, number + 1), &old));
+        ck_assert_ptr_null(old);
+    }
+    check(set, &model);
+    full = fwi_set_acquire(set);
+    left = model;
+    for (unsigned i = 0; i < NAMES; i++) {
+        char service[16], id[16];
+        unsigned number = (first + i * stride) % NAMES;
+        names_of(number, service, id);
+        FWT_OK(fwi_set_remove(&set, service, id, &old));
+        ck_assert_uint_eq(old->weight, number + 1);
+        fw_instance_release(old);
+        left.weights[number] = 0;
+        left.count--;
+        if (i % 500 == 499)
+            check(set, &left);
+    }
+    ck_assert_ptr_null(set);
+    check(full, &model);
+    fwi_set_release(full);
+}
+
+START_TEST(it_grows_and_shrinks_in_any_order)
+{
+    fill_and_drain(0, 7);         /* each service in order */
+    fill_and_drain(0, NAMES - 1); /* backwards */
+    fill_and_drain(5, 1);
+    fill_and_drain(0, 997);
+}
+END_TEST
+
 START_TEST(the_empty_set_has_nothing)
 {
     const fw_instance *old;
@@ -173,6 +214,7 @@ int main(void)
     TCase *tcase = fwt_tcase(suite, "set", 60);
     tcase_add_test(tcase, it_does_what_an_array_does);
     tcase_add_test(tcase, a_version_that_is_held_stays_as_it_was);
+    tcase_add_test(tcase, it_grows_and_shrinks_in_any_order);
     tcase_add_test(tcase, one_is_built_in_order_as_by_putting);
     tcase_add_test(tcase, the_empty_set_has_nothing);
     return fwt_main(suite);
