@@ -131,7 +131,7 @@ static bool begin(fwi_eh_call *call)
     curl_easy_setopt(easy, CURLOPT_PRIVATE, call);
     curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, call->error);
     if (curl_easy_setopt(easy, CURLOPT_URL, url) ||
-        curl_multi_add_handle(client->multi.curl, easy)) {
+        curl_multi_add_handle(client->multi.curl.multi, easy)) {
         curl_easy_cleanup(easy);
         return false;
     }
@@ -150,7 +150,7 @@ static void leave(fwi_eh_call *call)
     fwi_eh_multi *multi = &client->multi;
     fwi_list_remove(&call->waiting);
     if (is_under_way(call)) {
-        curl_multi_remove_handle(multi->curl, call->easy);
+        curl_multi_remove_handle(multi->curl.multi, call->easy);
         fwi_eh_easy_give_back(client, call->easy);
         call->easy = NULL;
         if (is_stream(call)) {
@@ -170,7 +170,7 @@ static void leave(fwi_eh_call *call)
     multi->active++;
     if (!begin(next)) {
         fwi_eh_call_finished(next, CURLE_OUT_OF_MEMORY);
-        fwi_loop_defer(client->loop, &multi->kick);
+        fwi_curl_loop_kick(&multi->curl);
     }
 }
 

@@ -3,7 +3,7 @@
  * endpoints. The whole driver, from below:
  *
  *     json.c  notice.c  txn.c  keyspace.c     requests and replies
- *     multi.c     curl's multi handle on the loop
+ *     multi.c     the calls on curl's multi handle (../curl_loop.c has that on the loop)
  *     call.c      one exchange over HTTP, or a stream of messages
  *     health.c    which endpoints are alive
  *     auth.c      the token of a store with users
@@ -24,7 +24,6 @@
 #include "etcd_http.h"
 
 #include <fairway/error.h>
-#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -33,14 +32,6 @@
 
 #define DEFAULT_PORT   2379
 #define MAX_NAME_BYTES 300
-
-static pthread_once_t curl_once = PTHREAD_ONCE_INIT;
-static CURLcode curl_started;
-
-static void start_curl(void)
-{
-    curl_started = curl_global_init(CURL_GLOBAL_DEFAULT);
-}
 
 void fwi_eh_endpoint_failed(fwi_eh_client *client, size_t endpoint)
 {
@@ -151,8 +142,7 @@ int fwi_eh_open(fw_kv *kv, const fw_url *url, const fwi_kv_access *access, void 
 {
     if (!url->host_count)
         return FW_EURL;
-    pthread_once(&curl_once, start_curl);
-    fwi_eh_client *client = curl_started ? NULL : calloc(1, sizeof *client);
+    fwi_eh_client *client = calloc(1, sizeof *client);
     if (!client)
         return UV_ENOMEM;
     client->kv = kv;
@@ -169,7 +159,7 @@ int fwi_eh_open(fw_kv *kv, const fw_url *url, const fwi_kv_access *access, void 
 
 void fwi_eh_continue_close(fwi_eh_client *client)
 {
-    if (!client->closing || client->multi.curl || client->multi.polls)
+    if (!client->closing || client->multi.curl.multi || client->multi.curl.polls)
         return;
     fw_kv *kv = client->kv;
     client_free(client);

@@ -2,10 +2,10 @@
 #ifndef FWI_ETCD_HTTP_H
 #define FWI_ETCD_HTTP_H
 
+#include "curl_loop.h"
 #include "driver.h"
 #include "json.h"
 
-#include <curl/curl.h>
 #include <uv.h>
 
 #define FWI_EH_DETAIL_BYTES 320
@@ -51,12 +51,9 @@ typedef struct fwi_eh_headers {
     struct curl_slist *list;
 } fwi_eh_headers;
 
-/* curl's multi handle on our loop: see multi.c. */
+/* The calls on curl's multi handle: see multi.c. */
 typedef struct fwi_eh_multi {
-    CURLM *curl;
-    fwi_timer timer;
-    fwi_task kick;
-    size_t polls;     /* uv handles that are not closed yet */
+    fwi_curl_loop curl;
     fwi_list ready;   /* calls that have something to say */
     fwi_list waiting; /* calls that wait for a connection */
     size_t active;    /* calls that count against the bound */
