@@ -1,22 +1,15 @@
 /*
  * Drivers by scheme. mem and lmdb are linked in; a driver with heavy dependencies is a module of
- * its own, `fairway/kv_<name>.so` beside this library, loaded when its scheme is first used and
- * kept. FAIRWAY_MODULE_DIR names another directory (ignored in set-uid programs).
+ * its own, `kv_<name>.so`, loaded when its scheme is first used: see module.h.
  */
 #include "driver.h"
+#include "module.h"
 
-#include "base/log.h"
-
-#include <dlfcn.h>
 #include <fairway/error.h>
 #include <pthread.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
-#define MAX_PATH_BYTES 4096
-
-#define MAX_ADDED      4
+#define MAX_ADDED 4
 
 static const fwi_kv_driver *added[MAX_ADDED];
 
@@ -41,40 +34,17 @@ static struct module {
 };
 static pthread_mutex_t modules_mutex = PTHREAD_MUTEX_INITIALIZER;
 
-static int module_path(const char *file, char *ret_path, size_t size)
-{
-    const char *directory = secure_getenv("FAIRWAY_MODULE_DIR");
-    int n = -1;
-    Dl_info info;
-    if (directory) {
-        n = snprintf(ret_path, size, "%s/%s", directory, file);
-    } else if (dladdr((void *)fw_kv_open, &info) && info.dli_fname) {
-        const char *slash = strrchr(info.dli_fname, '/');
-        int length = slash ? (int)(slash - info.dli_fname) : 1;
-        n = snprintf(ret_path, size, "%.*s/fairway/%s", length, slash ? info.dli_fname : ".", file);
-    }
-    return n > 0 && (size_t)n < size ? FW_OK : FW_EMODULE;
-}
-
 static int load(struct module *module)
 {
-    char path[MAX_PATH_BYTES];
-    int err = module_path(module->file, path, sizeof path);
+    void *symbol;
+    int err = fwi_module_load(module->file, "fwi_kv_module_drivers", &symbol);
     if (err)
         return err;
-    void *handle = dlopen(path, RTLD_NOW | RTLD_LOCAL);
-    if (!handle) {
-        fwi_log(FW_LOG_ERROR, "kvstore", "driver module cannot be loaded",
-                FWI_TEXT("reason", dlerror()));
-        return FW_EMODULE;
-    }
-    const fwi_kv_driver *const *drivers = dlsym(handle, "fwi_kv_module_drivers");
-    for (; drivers && *drivers; drivers++)
+    for (const fwi_kv_driver *const *drivers = symbol; *drivers; drivers++)
         if (!strcmp((*drivers)->scheme, module->scheme)) {
             module->driver = *drivers;
             return FW_OK;
         }
-    dlclose(handle);
     return FW_EMODULE;
 }
 

@@ -18,10 +18,10 @@
  * deadline the call has.
  */
 #include "etcd.h"
+#include "message.h"
 
 #include <assert.h>
 #include <grpc/byte_buffer.h>
-#include <grpc/byte_buffer_reader.h>
 #include <grpc/support/alloc.h>
 #include <stdlib.h>
 
@@ -43,33 +43,6 @@ struct fwi_etcd_call {
     grpc_byte_buffer *message;
 };
 
-/*
- * The message is sent, and was received, by whichever of gRPC's threads had the turn, and
- * ThreadSanitizer cannot see how it comes to that thread and from there. It would suppress a report
- * for each eight bytes, slowly, or not suppress it where it has forgotten gRPC's stack: so it is
- * told to look away while the bytes are written, and while what was received is copied, which is
- * done for its sake only.
- */
-#ifdef __SANITIZE_THREAD__
-void AnnotateIgnoreWritesBegin(const char *file, int line);
-void AnnotateIgnoreWritesEnd(const char *file, int line);
-void AnnotateIgnoreReadsBegin(const char *file, int line);
-void AnnotateIgnoreReadsEnd(const char *file, int line);
-#define WRITES_UNSEEN_BEGIN() AnnotateIgnoreWritesBegin(__FILE__, __LINE__)
-#define WRITES_UNSEEN_END()   AnnotateIgnoreWritesEnd(__FILE__, __LINE__)
-#define READS_UNSEEN_BEGIN()  AnnotateIgnoreReadsBegin(__FILE__, __LINE__)
-#define READS_UNSEEN_END()    AnnotateIgnoreReadsEnd(__FILE__, __LINE__)
-#define OWN_SLICE(slice)                                                                           \
-    grpc_slice_from_copied_buffer((const char *)GRPC_SLICE_START_PTR(slice),                       \
-                                  GRPC_SLICE_LENGTH(slice))
-#else
-#define WRITES_UNSEEN_BEGIN() ((void)0)
-#define WRITES_UNSEEN_END()   ((void)0)
-#define READS_UNSEEN_BEGIN()  ((void)0)
-#define READS_UNSEEN_END()    ((void)0)
-#define OWN_SLICE(slice)      grpc_slice_ref(slice)
-#endif
-
 grpc_slice fwi_etcd_pack(const ProtobufCMessage *message)
 {
     size_t len = protobuf_c_message_get_packed_size(message);
@@ -77,25 +50,6 @@ grpc_slice fwi_etcd_pack(const ProtobufCMessage *message)
     grpc_slice slice = grpc_slice_malloc(len);
     protobuf_c_message_pack(message, GRPC_SLICE_START_PTR(slice));
     WRITES_UNSEEN_END();
-    return slice;
-}
-
-/* The received message as one piece, to be unreferenced; it lives at least as long as
- * call->message. */
-static grpc_slice whole_message(grpc_byte_buffer *buffer)
-{
-    grpc_byte_buffer_reader reader;
-    grpc_slice slice = grpc_empty_slice();
-    READS_UNSEEN_BEGIN();
-    if (buffer && grpc_byte_buffer_reader_init(&reader, buffer)) {
-        const grpc_slice_buffer *slices = &reader.buffer_out->data.raw.slice_buffer;
-        if (slices->count == 1)
-            slice = OWN_SLICE(slices->slices[0]);
-        else
-            slice = grpc_byte_buffer_reader_readall(&reader);
-        grpc_byte_buffer_reader_destroy(&reader);
-    }
-    READS_UNSEEN_END();
     return slice;
 }
 
@@ -123,7 +77,7 @@ static void end_call(fwi_etcd_call *call)
     fwi_etcd_client *client = call->client;
     if (!call->dropped) {
         char *text = grpc_slice_to_c_string(call->text);
-        grpc_slice message = whole_message(call->message);
+        grpc_slice message = fwi_grpc_message_read(call->message);
         fwi_etcd_end end = {.code = call->code,
                             .text = text,
                             .was_sent = call->handler.on_message || call->headers.ok,
@@ -162,7 +116,7 @@ static void on_stream_message(fwi_etcd_tag *tag, void *arg)
     call->in_flight--;
     bool has_message = tag->ok && call->message;
     if (has_message && !call->dropped) {
-        grpc_slice message = whole_message(call->message);
+        grpc_slice message = fwi_grpc_message_read(call->message);
         fw_slice bytes = {GRPC_SLICE_START_PTR(message), GRPC_SLICE_LENGTH(message)};
         call->handler.on_message(call, bytes, call->handler.arg);
         grpc_slice_unref(message);

@@ -2,6 +2,7 @@
  * etcd://host:port[,host:port...]/prefix: the client object and its life. The whole driver, from
  * below:
  *
+ *     start.c     gRPC itself;  message.c  the bytes of its messages
  *     queue.c     a gRPC completion queue, who polls it, the hand-over to the loop
  *     call.c      one gRPC call: unary, or a stream of replies
  *     endpoint.c  the members of the cluster, each with a channel;  tls.c  certificates
@@ -18,48 +19,22 @@
  * Closing. By then the front has stopped all watches and leases. Requests are answered, calls
  * cancelled; when the last has ended (calls == 0) channels and queue go; when the poller has ended,
  * fwi_kv_closed. Nothing of it waits for a server.
- *
- * gRPC is started once and never shut down: its threads cost 2 ms to start, and an orderly shutdown
- * is not worth the risk of waiting in it. In the child of a process where it runs it does not work
- * any more: stores and operations are refused there (FW_EUNSUPPORTED).
  */
 #include "etcd.h"
+#include "start.h"
 
 #include <fairway/error.h>
-#include <grpc/support/log.h>
 #include <stdlib.h>
 #include <string.h>
 #include <uv.h>
 
-#include "base/log.h"
 #include "base/random.h"
-
-static pthread_once_t grpc_once = PTHREAD_ONCE_INIT;
-static atomic_bool forked; /* this process is a child of one in which gRPC ran */
-
-/* gRPC prints by itself; a library does not. */
-static void on_grpc_log(gpr_log_func_args *args)
-{
-    fwi_log(FW_LOG_DEBUG, "etcd", "grpc", FWI_TEXT("text", args->message));
-}
-
-static void on_forked(void)
-{
-    atomic_store(&forked, true);
-}
-
-static void start_grpc(void)
-{
-    gpr_set_log_function(on_grpc_log);
-    pthread_atfork(NULL, NULL, on_forked);
-    grpc_init();
-}
 
 int fwi_etcd_client_check(const fwi_etcd_client *client)
 {
     if (client->closing)
         return FW_ECANCELED;
-    return atomic_load(&forked) ? FW_EUNSUPPORTED : FW_OK;
+    return fwi_grpc_check();
 }
 
 static void client_free(fwi_etcd_client *client)
@@ -97,16 +72,16 @@ int fwi_etcd_open(fw_kv *kv, const fw_url *url, const fwi_kv_access *access, voi
 {
     if (!url->host_count)
         return FW_EURL;
-    pthread_once(&grpc_once, start_grpc);
-    if (atomic_load(&forked))
-        return FW_EUNSUPPORTED;
+    int err = fwi_grpc_start();
+    if (err)
+        return err;
     fwi_etcd_client *client = calloc(1, sizeof *client);
     if (!client)
         return UV_ENOMEM;
     client->kv = kv;
     client->loop = fw_kv_loop(kv);
     fwi_list_init(&client->requests);
-    int err = prefix_of(url, &client->prefix);
+    err = prefix_of(url, &client->prefix);
     if (err)
         goto fail;
     client->prefix_len = strlen(client->prefix);
