@@ -4,8 +4,11 @@
 
 #include <fairway/base.h>
 
-#define FWI_SERVICES_PREFIX "services"
-#define FWI_MAX_NAME_BYTES  128
+#define FWI_SERVICES_PREFIX  "services"
+#define FWI_DRAINS_PREFIX    "drains"    /* requests: <service>/<instance id> */
+#define FWI_CONSUMERS_PREFIX "consumers" /* <service, or FWI_ALL_SERVICES>/<consumer> */
+#define FWI_ALL_SERVICES     "*"
+#define FWI_MAX_NAME_BYTES   128
 
 /* Letters, digits, '.', '_' and '-', 1 to 128 bytes. */
 FWI_API bool fwi_name_valid(const char *name);
