@@ -17,6 +17,8 @@
 #include <string.h>
 #include <uv.h>
 
+#define KEEP_EVENTS 64 /* most that there is room for between batches */
+
 struct known {
     int64_t revision;
     uint64_t content; /* a hash: another store may give another pair the same revision */
@@ -89,6 +91,11 @@ static bool deliver(fw_kv_watch *watch)
     }
     fwi_kv_pairs_fini(&watch->batch);
     watch->event_count = 0;
+    if (watch->event_capacity > KEEP_EVENTS) { /* a list's */
+        free(watch->events);
+        watch->events = NULL;
+        watch->event_capacity = 0;
+    }
     return !watch->closing && !watch->ended;
 }
 
@@ -123,12 +130,12 @@ static bool learn(fw_kv_watch *watch, const char *key, size_t key_len, fw_slice 
         known->epoch = watch->epoch;
         return is_new;
     }
-    known = malloc(sizeof *known);
-    if (!known || fwi_map_put(&watch->known, key, key_len, known, NULL)) {
-        free(known);
+    void *room;
+    if (fwi_map_add(&watch->known, key, key_len, &room)) {
         watch->out_of_memory = true;
         return false;
     }
+    known = room;
     *known = (struct known){.revision = revision, .content = content, .epoch = watch->epoch};
     return true;
 }
@@ -159,7 +166,7 @@ bool fwi_kv_watch_list_end(fw_kv_watch *watch, int64_t revision)
             watch->out_of_memory = true;
     position = 0;
     for (fwi_map_entry *entry; (entry = fwi_map_next(&gone, &position));) {
-        free(fwi_map_remove(&watch->known, entry->key, entry->key_len));
+        (void)fwi_map_drop(&watch->known, entry->key, entry->key_len);
         push_event(watch, FW_KV_DELETE, (const char *)entry->key, entry->key_len,
                    (fw_slice){NULL, 0}, revision, 0);
     }
@@ -184,10 +191,8 @@ void fwi_kv_watch_delete(fw_kv_watch *watch, const char *key, size_t key_len, in
 {
     if (revision <= watch->revision)
         return;
-    struct known *known = fwi_map_remove(&watch->known, key, key_len);
-    if (!known)
+    if (!fwi_map_drop(&watch->known, key, key_len))
         return; /* put and deleted between two looks: the watcher never heard of it */
-    free(known);
     push_event(watch, FW_KV_DELETE, key, key_len, (fw_slice){NULL, 0}, revision, 0);
 }
 
@@ -241,9 +246,6 @@ static void on_gone(fwi_task *task, void *arg)
     fwi_list_remove(&watch->all);
     if (watch->on_closed)
         watch->on_closed(watch->closed_arg);
-    size_t position = 0;
-    for (fwi_map_entry *entry; (entry = fwi_map_next(&watch->known, &position));)
-        free(entry->value);
     fwi_map_fini(&watch->known);
     fwi_kv_pairs_fini(&watch->batch);
     free(watch->events);
@@ -275,6 +277,7 @@ int fwi_kv_watch_new(fw_kv *kv, const char *key, bool tree, bool with_side_keys,
         return err;
     }
     watch->kv = kv;
+    watch->known.value_bytes = sizeof(struct known);
     watch->tree = tree;
     watch->with_side_keys = with_side_keys;
     watch->on_events = on_events;

@@ -19,7 +19,7 @@ static void make_seed(void)
 }
 
 /* FNV-1a over a random start with a final mix (splitmix64's): a peer cannot aim at one chain. */
-static uint64_t hash_bytes(const void *data, size_t len)
+static uint32_t hash_bytes(const void *data, size_t len)
 {
     pthread_once(&seed_once, make_seed);
     const uint8_t *p = data;
@@ -28,19 +28,25 @@ static uint64_t hash_bytes(const void *data, size_t len)
         h = (h ^ p[i]) * 0x100000001b3u;
     h = (h ^ (h >> 30)) * 0xbf58476d1ce4e5b9u;
     h = (h ^ (h >> 27)) * 0x94d049bb133111ebu;
-    return h ^ (h >> 31);
+    return (uint32_t)(h ^ (h >> 31));
+}
+
+/* A key stands behind its value, if that is the map's own. */
+static void free_key(const fwi_map *map, uint8_t *key)
+{
+    free(key ? key - map->value_bytes : NULL);
 }
 
 void fwi_map_fini(fwi_map *map)
 {
     for (size_t i = 0; i < map->capacity; i++)
-        free(map->entries[i].key);
+        free_key(map, map->entries[i].key);
     free(map->entries);
-    *map = (fwi_map){.count = 0};
+    *map = (fwi_map){.value_bytes = map->value_bytes};
 }
 
 /* The entry of the key, or the free one where it would go. The map is not full. */
-static fwi_map_entry *locate(const fwi_map *map, uint64_t hash, const void *key, size_t key_len)
+static fwi_map_entry *locate(const fwi_map *map, uint32_t hash, const void *key, size_t key_len)
 {
     size_t mask = map->capacity - 1;
     for (size_t i = hash & mask;; i = (i + 1) & mask) {
@@ -49,14 +55,6 @@ static fwi_map_entry *locate(const fwi_map *map, uint64_t hash, const void *key,
             (entry->hash == hash && entry->key_len == key_len && !memcmp(entry->key, key, key_len)))
             return entry;
     }
-}
-
-void *fwi_map_get(const fwi_map *map, const void *key, size_t key_len)
-{
-    if (!map->count)
-        return NULL;
-    const fwi_map_entry *entry = locate(map, hash_bytes(key, key_len), key, key_len);
-    return entry->key ? entry->value : NULL;
 }
 
 static int grow(fwi_map *map)
@@ -76,42 +74,60 @@ static int grow(fwi_map *map)
     return FW_OK;
 }
 
-int fwi_map_put(fwi_map *map, const void *key, size_t key_len, void *value, void **ret_old)
+/* The key's entry, which is added, with value NULL, if it is not there. */
+static int ensure(fwi_map *map, const void *key, size_t key_len, fwi_map_entry **ret_entry)
 {
-    if ((map->count + 1) * 4 > map->capacity * 3) {
+    if (key_len > UINT32_MAX)
+        return UV_E2BIG;
+    if ((map->count + 1) * 5 > map->capacity * 4) {
         int err = grow(map);
         if (err)
             return err;
     }
-    uint64_t hash = hash_bytes(key, key_len);
+    uint32_t hash = hash_bytes(key, key_len);
     fwi_map_entry *entry = locate(map, hash, key, key_len);
-    void *old = NULL;
-    if (entry->key) {
-        old = entry->value;
-    } else {
-        uint8_t *copy = malloc(key_len ? key_len : 1);
-        if (!copy)
-            return UV_ENOMEM;
-        if (key_len)
-            memcpy(copy, key, key_len);
-        *entry = (fwi_map_entry){.hash = hash, .key = copy, .key_len = key_len};
-        map->count++;
-    }
-    entry->value = value;
-    if (ret_old)
-        *ret_old = old;
+    *ret_entry = entry;
+    if (entry->key)
+        return FW_OK;
+    size_t size = map->value_bytes + key_len;
+    uint8_t *block = malloc(size ? size : 1);
+    if (!block)
+        return UV_ENOMEM;
+    uint8_t *copy = block + map->value_bytes;
+    if (key_len)
+        memcpy(copy, key, key_len);
+    *entry = (fwi_map_entry){.hash = hash, .key_len = (uint32_t)key_len, .key = copy};
+    map->count++;
     return FW_OK;
 }
 
-void *fwi_map_remove(fwi_map *map, const void *key, size_t key_len)
+int fwi_map_put(fwi_map *map, const void *key, size_t key_len, void *value, void **ret_old)
 {
-    if (!map->count)
-        return NULL;
-    fwi_map_entry *entry = locate(map, hash_bytes(key, key_len), key, key_len);
-    if (!entry->key)
-        return NULL;
-    void *value = entry->value;
-    free(entry->key);
+    fwi_map_entry *entry;
+    int err = ensure(map, key, key_len, &entry);
+    if (err)
+        return err;
+    if (ret_old)
+        *ret_old = entry->value;
+    entry->value = value;
+    return FW_OK;
+}
+
+int fwi_map_add(fwi_map *map, const void *key, size_t key_len, void **ret_value)
+{
+    fwi_map_entry *entry;
+    int err = ensure(map, key, key_len, &entry);
+    if (err)
+        return err;
+    entry->value = entry->key - map->value_bytes;
+    *ret_value = entry->value;
+    return FW_OK;
+}
+
+/* Takes an entry out. */
+static void take_out(fwi_map *map, fwi_map_entry *entry)
+{
+    free_key(map, entry->key);
     map->count--;
     /* Close the gap: move back every follower that the gap cut off from its home. */
     size_t mask = map->capacity - 1, gap = (size_t)(entry - map->entries);
@@ -123,7 +139,38 @@ void *fwi_map_remove(fwi_map *map, const void *key, size_t key_len)
         }
     }
     map->entries[gap] = (fwi_map_entry){.key = NULL};
+}
+
+/* The key's entry, or NULL. */
+static fwi_map_entry *find(const fwi_map *map, const void *key, size_t key_len)
+{
+    if (!map->count)
+        return NULL;
+    fwi_map_entry *entry = locate(map, hash_bytes(key, key_len), key, key_len);
+    return entry->key ? entry : NULL;
+}
+
+void *fwi_map_get(const fwi_map *map, const void *key, size_t key_len)
+{
+    const fwi_map_entry *entry = find(map, key, key_len);
+    return entry ? entry->value : NULL;
+}
+
+void *fwi_map_remove(fwi_map *map, const void *key, size_t key_len)
+{
+    fwi_map_entry *entry = find(map, key, key_len);
+    void *value = entry ? entry->value : NULL;
+    if (entry)
+        take_out(map, entry);
     return value;
+}
+
+bool fwi_map_drop(fwi_map *map, const void *key, size_t key_len)
+{
+    fwi_map_entry *entry = find(map, key, key_len);
+    if (entry)
+        take_out(map, entry);
+    return entry != NULL;
 }
 
 fwi_map_entry *fwi_map_next(const fwi_map *map, size_t *position)

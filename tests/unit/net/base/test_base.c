@@ -173,6 +173,31 @@ START_TEST(a_map_agrees_with_an_array)
 }
 END_TEST
 
+START_TEST(a_map_keeps_values_of_its_own)
+{
+    enum { KEYS = 1000 };
+    fwi_map map = {.value_bytes = sizeof(uint64_t)};
+    uint64_t *values[KEYS];
+    for (uint64_t k = 0; k < KEYS; k++) {
+        void *value;
+        FWT_OK(fwi_map_add(&map, &k, sizeof k, &value));
+        values[k] = value;
+        *values[k] = k;
+    }
+    for (uint64_t k = 0; k < KEYS; k += 2) {
+        ck_assert(fwi_map_drop(&map, &k, sizeof k));
+        ck_assert(!fwi_map_drop(&map, &k, sizeof k));
+    }
+    ck_assert_uint_eq(map.count, KEYS / 2);
+    for (uint64_t k = 0; k < KEYS; k++) {
+        ck_assert_ptr_eq(fwi_map_get(&map, &k, sizeof k), k % 2 ? values[k] : NULL);
+        if (k % 2)
+            ck_assert_uint_eq(*values[k], k);
+    }
+    fwi_map_fini(&map);
+}
+END_TEST
+
 START_TEST(an_out_queue_gives_back_what_was_put_in)
 {
     fwi_chunk_pool pool;
@@ -218,6 +243,7 @@ int main(void)
     tcase_add_test(tcase, ids_count_up_and_are_never_found_again);
     tcase_add_test(tcase, ids_wrap_over_those_still_in_use);
     tcase_add_test(tcase, a_map_agrees_with_an_array);
+    tcase_add_test(tcase, a_map_keeps_values_of_its_own);
     tcase_add_test(tcase, an_out_queue_gives_back_what_was_put_in);
     return fwt_main(suite);
 }
