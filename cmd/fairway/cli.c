@@ -134,23 +134,6 @@ void cli_json_add_int64(cJSON *json, const char *name, int64_t number)
     cJSON_AddStringToObject(json, name, text);
 }
 
-cJSON *cli_json_instance(const fw_instance *instance)
-{
-    char *text = NULL, *url = NULL;
-    cJSON *json = cJSON_CreateObject();
-    cJSON_AddStringToObject(json, "service", instance->service);
-    cJSON_AddStringToObject(json, "id", instance->id);
-    if (!fw_instance_url(instance, &url))
-        cJSON_AddStringToObject(json, "url", url);
-    cJSON_AddStringToObject(json, "state", instance->state ? "offline" : "online");
-    cJSON *node = fw_instance_encode(instance, &text) ? NULL : cJSON_Parse(text);
-    if (node)
-        cJSON_AddItemToObject(json, "node", node);
-    free(text);
-    free(url);
-    return json;
-}
-
 /* ---- the loop and the store ---- */
 
 static void on_signal(uv_signal_t *handle, int signal)
@@ -241,69 +224,4 @@ int cli_run(cli_context *cli)
         fw_kv_close(cli->kv, NULL, NULL);
     close_loop(cli);
     return cli->exit_code;
-}
-
-/* ---- instances ---- */
-
-/* Host name without what an id cannot have, and eight random digits. */
-static void make_id(char *ret_id, size_t size)
-{
-    char host[64] = "";
-    gethostname(host, sizeof host - 1);
-    size_t n = 0;
-    for (const char *p = host; *p && *p != '.' && n < 40; p++)
-        if (strchr("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_", *p))
-            ret_id[n++] = *p;
-    uint32_t digits = 0;
-    uv_random(NULL, NULL, &digits, sizeof digits, 0, NULL);
-    snprintf(ret_id + n, size - n, "%s%08x", n ? "-" : "", digits);
-}
-
-static int split_metadata(const cli_list *list, char **ret_text, fw_instance_field *fields)
-{
-    for (size_t i = 0; i < list->count; i++) {
-        const char *equals = strchr(list->items[i], '=');
-        if (!equals || equals == list->items[i])
-            return cli_fail(EXIT_USAGE, list->items[i], "metadata is given as KEY=VALUE");
-        ret_text[i] = strdup(list->items[i]);
-        if (!ret_text[i])
-            return cli_fail_error("metadata", UV_ENOMEM, NULL);
-        ret_text[i][equals - list->items[i]] = 0;
-        fields[i] = (fw_instance_field){ret_text[i], ret_text[i] + (equals - list->items[i]) + 1};
-    }
-    return -1;
-}
-
-int cli_instance_new(const cli_instance_options *options, const char *service, const char *url,
-                     const char *protocol, const fw_instance **ret_instance)
-{
-    char id[80], *net = NULL, *addr = NULL, *texts[CLI_LIST_MAX] = {NULL};
-    fw_instance_field fields[CLI_LIST_MAX];
-    make_id(id, sizeof id);
-    int rc = split_metadata(&options->metadata, texts, fields);
-    int err = rc < 0 ? fw_instance_parse_url(url, &net, &addr) : FW_OK;
-    if (err)
-        rc = cli_fail_error(url, err, NULL);
-    if (rc < 0) {
-        fw_instance instance = {.service = service,
-                                .id = options->id ? options->id : id,
-                                .net = net,
-                                .addr = addr,
-                                .balance = "rr",
-                                .zone = options->zone,
-                                .protocol = protocol,
-                                .version = options->version,
-                                .weight = options->weight,
-                                .started = (int64_t)time(NULL),
-                                .metadata = fields,
-                                .metadata_count = options->metadata.count};
-        err = fw_instance_create(&instance, ret_instance);
-        if (err)
-            rc = cli_fail_error(err == FW_ESERVICE ? service : instance.id, err, NULL);
-    }
-    for (size_t i = 0; i < options->metadata.count; i++)
-        free(texts[i]);
-    free(net);
-    free(addr);
-    return rc;
 }

@@ -106,7 +106,10 @@ void cli_print_json(cJSON *json);
 void cli_json_add_bytes(cJSON *json, const char *name, fw_slice bytes);
 /* Adds a number, as text if JSON's readers, who take doubles, would not get it exactly. */
 void cli_json_add_int64(cJSON *json, const char *name, int64_t number);
-cJSON *cli_json_instance(const fw_instance *instance);
+/* "1.5s", "3m12s", "2h5m" for people; returns ret_text. */
+const char *cli_duration_text(uint64_t ms, char *ret_text, size_t size);
+/* This machine's clock, Unix milliseconds. */
+int64_t cli_unix_ms(void);
 
 /* ---- the loop and the store ---- */
 
@@ -133,7 +136,7 @@ typedef struct cli_instance_options {
     {"id", NULL, CLI_TEXT, &(o)->id, "ID", "instance id (default: host name and random digits)"},  \
         {"weight", NULL, CLI_UINT, &(o)->weight, "N", "share of the calls (default 1)"},           \
         {"zone", NULL, CLI_TEXT, &(o)->zone, "ZONE", "where it runs"},                             \
-        {"service-version", NULL, CLI_TEXT, &(o)->version, "V", "version of the service"},         \
+        {"version", "service-version", CLI_TEXT, &(o)->version, "V", "version of the service"},    \
         {"meta", NULL, CLI_LIST, &(o)->metadata, "K=V", "metadata; may be repeated"},              \
     {                                                                                              \
         "ttl", NULL, CLI_DURATION, &(o)->ttl_ms, "DUR",                                            \
@@ -144,9 +147,48 @@ typedef struct cli_instance_options {
 int cli_instance_new(const cli_instance_options *options, const char *service, const char *url,
                      const char *protocol, const fw_instance **ret_instance);
 
+/* Which instances are shown. */
+typedef struct cli_filter_options {
+    const char *zone, *version;
+    cli_list metadata;
+} cli_filter_options;
+
+#define CLI_FILTER_OPTIONS(o)                                                                      \
+    {"zone", NULL, CLI_TEXT, &(o)->zone, "ZONE", "only those that run there"},                     \
+        {"version", NULL, CLI_TEXT, &(o)->version, "V", "only those of this version"},             \
+    {                                                                                              \
+        "meta", NULL, CLI_LIST, &(o)->metadata, "K[=V]",                                           \
+            "only those with this metadata; may be repeated"                                       \
+    }
+
+#define CLI_SAVED_LIST_OPTION(path)                                                                \
+    {                                                                                              \
+        "saved-list", NULL, CLI_TEXT, path, "FILE",                                                \
+            "keeps the list of all services there, to start from if the store is away"             \
+    }
+
+typedef struct cli_filter {
+    fw_instance_filter filter; /* its fields are the ones below */
+    fw_instance_field fields[CLI_LIST_MAX];
+    char *texts[CLI_LIST_MAX];
+} cli_filter;
+
+/* Errors are printed; exit code or -1. To be ended in every case. */
+int cli_filter_init(const cli_filter_options *options, cli_filter *ret_filter);
+void cli_filter_fini(cli_filter *filter);
+/* A name that no service can have is printed. Exit code or -1. */
+int cli_check_service(const char *name);
+
+/* ---- instances on the screen ---- */
+
+cJSON *cli_json_instance(const fw_instance *instance);
+/* One line: mark, instance, and a note behind it ("": none). */
+void cli_print_instance(const char *mark, const fw_instance *instance, const char *note);
+
 /* ---- commands ---- */
 int cmd_call(cli_context *cli, int argc, char **argv);
 int cmd_demo(cli_context *cli, int argc, char **argv);
+int cmd_doctor(cli_context *cli, int argc, char **argv);
 int cmd_gateway(cli_context *cli, int argc, char **argv);
 int cmd_kv_cad(cli_context *cli, int argc, char **argv);
 int cmd_kv_cas(cli_context *cli, int argc, char **argv);

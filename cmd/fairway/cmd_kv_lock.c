@@ -9,6 +9,7 @@
  * With a command, signals are its own business: they are passed on, and the lock is released when
  * it has ended.
  */
+#include "child.h"
 #include "cmd_kv.h"
 
 #include <signal.h>
@@ -18,9 +19,6 @@
 
 enum state { WAITING, HOLDING, LOST, RELEASING };
 
-static const int passed_on[] = {SIGHUP, SIGQUIT, SIGUSR1, SIGUSR2};
-#define PASSED_ON (sizeof passed_on / sizeof *passed_on)
-
 struct holding {
     cli_context *cli;
     const char *key;
@@ -29,11 +27,9 @@ struct holding {
     bool has_limit;
     enum state state;
     fw_kv_lock *lock;
-    uv_process_t child;
-    bool child_running;
+    cli_child child;
     uv_timer_t grace;
-    uv_signal_t signals[PASSED_ON];
-    bool has_handles;
+    bool has_grace;
 };
 
 static void print_event(struct holding *holding, const char *event, int reason, const char *detail)
@@ -73,29 +69,23 @@ static void release(struct holding *holding)
     if (holding->state == HOLDING)
         print_event(holding, "released", FW_OK, "");
     holding->state = RELEASING;
-    if (holding->has_handles) {
+    if (holding->has_grace)
         uv_close((uv_handle_t *)&holding->grace, NULL);
-        for (size_t i = 0; i < PASSED_ON; i++)
-            uv_close((uv_handle_t *)&holding->signals[i], NULL);
-    }
     fw_kv_lock_close(holding->lock, on_released, holding);
 }
 
-static void on_child_exit(uv_process_t *process, int64_t status, int signal)
+static void on_child_exit(int code, void *arg)
 {
-    struct holding *holding = process->data;
-    holding->child_running = false;
+    struct holding *holding = arg;
     if (holding->state != LOST)
-        holding->cli->exit_code = signal ? 128 + signal : (int)status;
-    uv_close((uv_handle_t *)process, NULL);
+        holding->cli->exit_code = code;
     release(holding);
 }
 
 static void on_grace(uv_timer_t *timer)
 {
     struct holding *holding = timer->data;
-    if (holding->child_running)
-        uv_process_kill(&holding->child, SIGKILL);
+    cli_child_signal(&holding->child, SIGKILL);
 }
 
 static void on_lost(fw_kv_lock *lock, int reason, const char *detail, void *arg)
@@ -110,32 +100,25 @@ static void on_lost(fw_kv_lock *lock, int reason, const char *detail, void *arg)
     print_event(holding, "lost", reason, detail);
     holding->cli->exit_code = cli_fail(EXIT_LOST, holding->key, why);
     holding->state = LOST;
-    if (!holding->child_running) {
+    if (!holding->child.running) {
         release(holding);
         return;
     }
-    uv_process_kill(&holding->child, SIGTERM);
+    cli_child_signal(&holding->child, SIGTERM);
     uv_timer_start(&holding->grace, on_grace, holding->grace_ms, 0);
 }
 
 static void on_signal(cli_context *cli, int signal, void *arg)
 {
     struct holding *holding = arg;
-    if (holding->child_running) {
-        uv_process_kill(&holding->child, signal);
+    if (holding->child.running) {
+        cli_child_signal(&holding->child, signal);
         cli->stopped = false; /* the next one is passed on, too */
         return;
     }
     if (holding->state == WAITING)
         cli->exit_code = 128 + signal; /* whoever asked did not get it */
     release(holding);
-}
-
-static void on_other_signal(uv_signal_t *handle, int signal)
-{
-    struct holding *holding = handle->data;
-    if (holding->child_running)
-        uv_process_kill(&holding->child, signal);
 }
 
 /* ---- the command ---- */
@@ -146,31 +129,12 @@ static int start_command(struct holding *holding)
     snprintf(token, sizeof token, "%lld", (long long)fw_kv_lock_token(holding->lock));
     setenv("FAIRWAY_LOCK_KEY", holding->key, 1);
     setenv("FAIRWAY_LOCK_TOKEN", token, 1);
-    uv_stdio_container_t stdio[3];
-    for (int i = 0; i < 3; i++)
-        stdio[i] = (uv_stdio_container_t){.flags = UV_INHERIT_FD, .data.fd = i};
-    uv_process_options_t options = {.file = holding->command[0],
-                                    .args = holding->command,
-                                    .stdio = stdio,
-                                    .stdio_count = 3,
-                                    .exit_cb = on_child_exit};
-    uv_loop_t *loop = fw_loop_uv(holding->cli->loop);
-    uv_timer_init(loop, &holding->grace);
+    uv_timer_init(fw_loop_uv(holding->cli->loop), &holding->grace);
     holding->grace.data = holding;
-    for (size_t i = 0; i < PASSED_ON; i++) {
-        uv_signal_init(loop, &holding->signals[i]);
-        holding->signals[i].data = holding;
-        uv_signal_start(&holding->signals[i], on_other_signal, passed_on[i]);
-    }
-    holding->has_handles = true;
-    holding->child.data = holding;
-    int err = uv_spawn(loop, &holding->child, &options);
-    if (err) {
-        uv_close((uv_handle_t *)&holding->child, NULL);
-        return cli_fail_error(holding->command[0], err, NULL);
-    }
-    holding->child_running = true;
-    return -1;
+    holding->has_grace = true;
+    holding->child.on_exit = on_child_exit;
+    holding->child.arg = holding;
+    return cli_child_start(&holding->child, holding->cli, holding->command);
 }
 
 static void on_acquired(fw_kv_lock *lock, int status, const char *detail, void *arg)

@@ -1,4 +1,4 @@
-/* fairway resolve, services and watch: discovery from the shell. */
+/* fairway resolve and services: who is there, from the shell. */
 #include "cli.h"
 
 #include <stdlib.h>
@@ -7,15 +7,19 @@
 struct view {
     cli_context *cli;
     const char *service; /* NULL: all */
-    bool all;            /* offline ones, too */
+    const char *saved_list;
+    bool all; /* offline ones, too */
+    cli_filter filter;
     fw_watcher *watcher;
     uv_timer_t timer;
+    bool restored, synced, is_closed;
     int reason; /* why the list has not come */
     char detail[512];
 };
 
 static void close_view(struct view *view, int exit_code)
 {
+    view->is_closed = true;
     uv_close((uv_handle_t *)&view->timer, NULL);
     fw_watcher_close(view->watcher, NULL, NULL);
     cli_stop(view->cli, exit_code);
@@ -23,43 +27,63 @@ static void close_view(struct view *view, int exit_code)
 
 /* ---- one list ---- */
 
-static void print_instance(const char *mark, const fw_instance *instance)
+/* Looks for an instance among those that are held. */
+struct search {
+    const fw_instance *instance;
+    bool found;
+};
+
+static void on_held(const fw_watcher_held *held, void *arg)
 {
-    char *url = NULL;
-    if (fw_instance_url(instance, &url))
+    struct search *search = arg;
+    search->found = search->found || held->instance == search->instance;
+}
+
+static bool is_held(const struct view *view, const fw_instance *instance)
+{
+    struct search search = {.instance = instance};
+    fw_watcher_each_held(view->watcher, on_held, &search);
+    return search.found;
+}
+
+static void print_instance(struct view *view, const fw_snapshot *snapshot,
+                           const fw_instance *instance)
+{
+    bool held = snapshot->held && is_held(view, instance);
+    if (!view->cli->json) {
+        cli_print_instance("", instance, held ? "(held: not in the store, but it answers)" : "");
         return;
-    printf("%s%-24s %-32s %-8s weight %u", mark, instance->id, url,
-           instance->state ? "offline" : "online", instance->weight);
-    if (*instance->zone)
-        printf("  zone %s", instance->zone);
-    if (*instance->version)
-        printf("  version %s", instance->version);
-    for (size_t i = 0; i < instance->metadata_count; i++)
-        printf("  %s=%s", instance->metadata[i].name, instance->metadata[i].value);
-    putchar('\n');
-    fflush(stdout);
-    free(url);
+    }
+    cJSON *json = cli_json_instance(instance);
+    if (held)
+        cJSON_AddBoolToObject(json, "held", true);
+    if (snapshot->restored)
+        cli_json_add_int64(json, "saved_ms", snapshot->saved_ms);
+    cli_print_json(json);
+}
+
+static bool is_shown(const struct view *view, const fw_instance *instance)
+{
+    return fw_instance_matches(instance, &view->filter.filter);
 }
 
 static size_t print_list(struct view *view, const fw_snapshot *snapshot)
 {
-    size_t printed = 0;
-    for (size_t i = 0; i < snapshot->count; i++) {
+    size_t printed = 0, first, count = fw_snapshot_service(snapshot, view->service, &first);
+    for (size_t i = first; i < first + count; i++) {
         const fw_instance *instance = fw_snapshot_at(snapshot, i);
-        if (instance->state != FW_INSTANCE_ONLINE && !view->all)
+        if (!is_shown(view, instance) || (instance->state != FW_INSTANCE_ONLINE && !view->all))
             continue;
         printed++;
-        if (view->cli->json)
-            cli_print_json(cli_json_instance(instance));
-        else
-            print_instance("", instance);
+        print_instance(view, snapshot, instance);
     }
     return printed;
 }
 
-static void print_service(cli_context *cli, const char *name, size_t online, size_t offline)
+static void print_service(struct view *view, const fw_snapshot *snapshot, const char *name,
+                          size_t online, size_t offline)
 {
-    if (!cli->json) {
+    if (!view->cli->json) {
         printf("%-24s %zu online, %zu offline\n", name, online, offline);
         return;
     }
@@ -67,49 +91,96 @@ static void print_service(cli_context *cli, const char *name, size_t online, siz
     cJSON_AddStringToObject(json, "service", name);
     cJSON_AddNumberToObject(json, "online", (double)online);
     cJSON_AddNumberToObject(json, "offline", (double)offline);
+    if (snapshot->restored)
+        cli_json_add_int64(json, "saved_ms", snapshot->saved_ms);
     cli_print_json(json);
 }
 
-static void print_services(struct view *view, const fw_snapshot *snapshot)
+static size_t print_services(struct view *view, const fw_snapshot *snapshot)
 {
+    size_t printed = 0;
     for (size_t i = 0; i < snapshot->count;) {
         const char *name = fw_snapshot_at(snapshot, i)->service;
-        size_t counts[2] = {0, 0};
-        for (; i < snapshot->count && !strcmp(fw_snapshot_at(snapshot, i)->service, name); i++)
-            counts[fw_snapshot_at(snapshot, i)->state != FW_INSTANCE_ONLINE]++;
-        print_service(view->cli, name, counts[0], counts[1]);
+        size_t counts[2] = {0, 0}, end = i + fw_snapshot_service(snapshot, name, NULL);
+        for (; i < end; i++)
+            if (is_shown(view, fw_snapshot_at(snapshot, i)))
+                counts[fw_snapshot_at(snapshot, i)->state != FW_INSTANCE_ONLINE]++;
+        if (counts[0] + counts[1]) {
+            print_service(view, snapshot, name, counts[0], counts[1]);
+            printed++;
+        }
     }
+    return printed;
 }
 
+/* Says that the list is an old one. */
+static void print_age(struct view *view, const fw_snapshot *snapshot)
+{
+    char why[1200], age[32];
+    int64_t age_ms = cli_unix_ms() - snapshot->saved_ms;
+    snprintf(why, sizeof why, "%s%s%s; answered from %s, saved %s ago",
+             fw_strerror(view->reason ? view->reason : FW_EDEADLINE), *view->detail ? ": " : "",
+             view->detail, view->saved_list,
+             cli_duration_text(age_ms > 0 ? (uint64_t)age_ms : 0, age, sizeof age));
+    cli_fail(EXIT_DONE, view->cli->store, why);
+}
+
+static void answer(struct view *view)
+{
+    const fw_snapshot *snapshot;
+    int code = EXIT_DONE, err = fw_watcher_snapshot(view->watcher, &snapshot);
+    if (err) {
+        close_view(view, cli_fail_error("list", err, NULL));
+        return;
+    }
+    if (snapshot->restored)
+        print_age(view, snapshot);
+    size_t printed = view->service ? print_list(view, snapshot) : print_services(view, snapshot);
+    if (!printed && snapshot->restored)
+        code = cli_fail(EXIT_UNREACHABLE, view->saved_list, "nothing of it is in the saved list");
+    else if (!printed && view->service)
+        code = cli_fail(EXIT_FAILED, view->service, "no instance is registered");
+    fw_snapshot_release(snapshot);
+    close_view(view, code);
+}
+
+static void count_undecided(const fw_watcher_held *held, void *arg)
+{
+    *(size_t *)arg += !held->answers;
+}
+
+/* After each event: is there enough to answer with? */
 static void on_list_event(fw_watcher *watcher, const fw_watcher_event *event, void *arg)
 {
     struct view *view = arg;
+    size_t undecided = 0;
+    if (view->is_closed)
+        return;
+    view->restored = view->restored || event->type == FW_WATCHER_RESTORED;
+    view->synced = view->synced || event->type == FW_WATCHER_SYNCED;
+    if (event->type == FW_WATCHER_FATAL) {
+        close_view(view, cli_fail_error(view->cli->store, event->reason, event->detail));
+        return;
+    }
     if (event->type == FW_WATCHER_STALE) {
         view->reason = event->reason;
         snprintf(view->detail, sizeof view->detail, "%s", event->detail);
-    } else if (event->type == FW_WATCHER_FATAL) {
-        close_view(view, cli_fail_error(view->cli->store, event->reason, event->detail));
-    } else if (event->type == FW_WATCHER_SYNCED) {
-        const fw_snapshot *snapshot;
-        int code = EXIT_DONE, err = fw_watcher_snapshot(watcher, &snapshot);
-        if (err) {
-            code = cli_fail_error("resolve", err, NULL);
-        } else {
-            if (!view->service)
-                print_services(view, snapshot);
-            else if (!print_list(view, snapshot))
-                code = cli_fail(EXIT_FAILED, view->service, "no instance is registered");
-            fw_snapshot_release(snapshot);
-        }
-        close_view(view, code);
     }
+    /* What was saved and is not in the store any more may be alive: it is being asked. */
+    if (view->synced)
+        fw_watcher_each_held(watcher, count_undecided, &undecided);
+    if (view->synced ? !undecided : view->restored && view->reason)
+        answer(view);
 }
 
 static void on_timeout(uv_timer_t *timer)
 {
     struct view *view = timer->data;
-    close_view(view, cli_fail_error(view->cli->store, view->reason ? view->reason : FW_EDEADLINE,
-                                    view->detail));
+    if (view->synced || view->restored)
+        answer(view);
+    else
+        close_view(view, cli_fail_error(view->cli->store,
+                                        view->reason ? view->reason : FW_EDEADLINE, view->detail));
 }
 
 static void on_list_signal(cli_context *cli, int signal, void *arg)
@@ -126,8 +197,11 @@ static int run_list(struct view *view)
         rc = cli_open_store(cli);
     if (rc >= 0)
         return rc;
-    fw_watcher_options options = {.on_event = on_list_event, .arg = view};
-    int err = fw_watcher_new(cli->kv, view->service, &options, &view->watcher);
+    /* A saved list is that of all services, so that one file serves every command. */
+    fw_watcher_options options = {
+        .saved_list = view->saved_list, .on_event = on_list_event, .arg = view};
+    int err =
+        fw_watcher_new(cli->kv, view->saved_list ? NULL : view->service, &options, &view->watcher);
     if (err) {
         cli_stop(cli, cli_fail_error(view->service ? view->service : "services", err, NULL));
         return cli_run(cli);
@@ -143,96 +217,46 @@ static int run_list(struct view *view)
 int cmd_resolve(cli_context *cli, int argc, char **argv)
 {
     struct view view = {.cli = cli};
+    cli_filter_options filter = {.zone = NULL};
     const cli_option options[] = {
         {"all", NULL, CLI_FLAG, &view.all, NULL, "also instances that are offline (draining)"},
+        CLI_FILTER_OPTIONS(&filter),
+        CLI_SAVED_LIST_OPTION(&view.saved_list),
         CLI_END,
     };
     int count, rc = cli_parse(cli, options, "NAME [--all]",
-                              "Lists the instances of a service; exits with 1 if there is none.",
+                              "Lists the instances of a service; exits with 1 if there is none.\n"
+                              "With --saved-list it answers, too, when the store does not, and "
+                              "says how old the list is.",
                               argc, argv, 1, 1, &count);
-    if (rc >= 0)
-        return rc;
+    if (rc < 0)
+        rc = cli_check_service(argv[0]);
+    if (rc < 0)
+        rc = cli_filter_init(&filter, &view.filter);
     view.service = argv[0];
-    return run_list(&view);
+    if (rc < 0)
+        rc = run_list(&view);
+    cli_filter_fini(&view.filter);
+    return rc;
 }
 
 int cmd_services(cli_context *cli, int argc, char **argv)
 {
     struct view view = {.cli = cli};
-    const cli_option options[] = {CLI_END};
-    int count, rc = cli_parse(cli, options, "", "Lists the services that have instances.", argc,
-                              argv, 0, 0, &count);
-    return rc >= 0 ? rc : run_list(&view);
-}
-
-/* ---- changes as they come ---- */
-
-static const struct {
-    const char *name, *mark;
-} events[] = {
-    [FW_WATCHER_ADDED] = {"added", "+ "},     [FW_WATCHER_CHANGED] = {"changed", "~ "},
-    [FW_WATCHER_REMOVED] = {"removed", "- "}, [FW_WATCHER_SYNCED] = {"synced", "= "},
-    [FW_WATCHER_STALE] = {"stale", "! "},     [FW_WATCHER_LIVE] = {"live", "= "},
-    [FW_WATCHER_FATAL] = {"fatal", "! "},     [FW_WATCHER_RESTORED] = {"restored", "= "},
-    [FW_WATCHER_HELD] = {"held", "? "},       [FW_WATCHER_RELISTED] = {"relisted", "= "},
-};
-
-static void on_watch_event(fw_watcher *watcher, const fw_watcher_event *event, void *arg)
-{
-    (void)watcher;
-    struct view *view = arg;
-    const char *name = events[event->type].name;
-    if (view->cli->json) {
-        cJSON *json = event->instance ? cli_json_instance(event->instance) : cJSON_CreateObject();
-        cJSON_AddStringToObject(json, "event", name);
-        if (event->revision)
-            cJSON_AddNumberToObject(json, "revision", (double)event->revision);
-        if (event->reason) {
-            cJSON_AddStringToObject(json, "reason", fw_strerror(event->reason));
-            cJSON_AddStringToObject(json, "detail", event->detail);
-        }
-        cli_print_json(json);
-    } else if (event->instance) {
-        print_instance(events[event->type].mark, event->instance);
-    } else {
-        printf("%s%s%s%s%s%s\n", events[event->type].mark, name, event->reason ? ": " : "",
-               event->reason ? fw_strerror(event->reason) : "", *event->detail ? ": " : "",
-               event->detail);
-        fflush(stdout);
-    }
-    if (event->type == FW_WATCHER_FATAL)
-        cli_stop(view->cli, cli_exit_code(event->reason));
-}
-
-static void on_watch_signal(cli_context *cli, int signal, void *arg)
-{
-    (void)signal;
-    struct view *view = arg;
-    fw_watcher_close(view->watcher, NULL, NULL);
-    cli_stop(cli, EXIT_DONE);
-}
-
-int cmd_watch(cli_context *cli, int argc, char **argv)
-{
-    struct view view = {.cli = cli};
-    const cli_option options[] = {CLI_END};
-    int count, rc = cli_parse(
-                   cli, options, "NAME",
-                   "Prints the instances of a service, and then every change, until it is stopped.",
-                   argc, argv, 1, 1, &count);
+    cli_filter_options filter = {.zone = NULL};
+    const cli_option options[] = {
+        CLI_FILTER_OPTIONS(&filter),
+        CLI_SAVED_LIST_OPTION(&view.saved_list),
+        CLI_END,
+    };
+    int count, rc = cli_parse(cli, options, "",
+                              "Lists the services that have instances, and how many of each are "
+                              "online and offline.",
+                              argc, argv, 0, 0, &count);
     if (rc < 0)
-        rc = cli_open(cli);
+        rc = cli_filter_init(&filter, &view.filter);
     if (rc < 0)
-        rc = cli_open_store(cli);
-    if (rc >= 0)
-        return rc;
-    fw_watcher_options watcher = {.on_event = on_watch_event, .arg = &view};
-    int err = fw_watcher_new(cli->kv, argv[0], &watcher, &view.watcher);
-    if (err) {
-        cli_stop(cli, cli_fail_error(argv[0], err, NULL));
-        return cli_run(cli);
-    }
-    cli->on_signal = on_watch_signal;
-    cli->signal_arg = &view;
-    return cli_run(cli);
+        rc = run_list(&view);
+    cli_filter_fini(&view.filter);
+    return rc;
 }

@@ -23,6 +23,7 @@ static const cli_command commands[] = {
     {"resolve", "NAME", "list the instances of a service", cmd_resolve},
     {"watch", "NAME", "print instances as they come and go", cmd_watch},
     {"services", "", "list the services", cmd_services},
+    {"doctor", "", "check the store and everything that is registered", cmd_doctor},
     {"call", "NAME METHOD [DATA]", "call a service through the client proxy", cmd_call},
     {"serve", "echo", "a small service that registers itself", cmd_serve},
     {"gateway", "", "the gateway daemon", cmd_gateway},

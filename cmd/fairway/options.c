@@ -98,9 +98,12 @@ static const cli_option *find(const cli_option *options, const char *name, size_
     return NULL;
 }
 
-static void print_options(const cli_option *options)
+/* Prints the options but those that have a meaning of their own in `instead` (NULL: none). */
+static void print_options(const cli_option *options, const cli_option *instead)
 {
     for (; options->name; options++) {
+        if (instead && find(instead, options->name, strlen(options->name)))
+            continue;
         char left[64];
         snprintf(left, sizeof left, "--%s %s", options->name,
                  options->metavar ? options->metavar : "");
@@ -135,19 +138,29 @@ int cli_global_option_words(const char *word)
     return option->type == CLI_FLAG || name[len] ? 1 : 2;
 }
 
+/* Sets an option from the variable of one of its spellings. */
+static int from_variable(const cli_option *option, const char *spelling)
+{
+    char name[64] = "FAIRWAY_";
+    size_t n = strlen(name);
+    for (const char *p = spelling; *p && n < sizeof name - 1; p++)
+        name[n++] = *p == '-' ? '_' : (char)toupper((unsigned char)*p);
+    name[n] = 0;
+    const char *value = getenv(name);
+    if (value && *value && set(option, value))
+        return cli_fail(EXIT_USAGE, name, "value cannot be used");
+    return -1;
+}
+
 static int from_environment(const cli_option *options)
 {
-    for (; options->name; options++) {
-        char name[64] = "FAIRWAY_";
-        size_t n = strlen(name);
-        for (const char *p = options->name; *p && n < sizeof name - 1; p++)
-            name[n++] = *p == '-' ? '_' : (char)toupper((unsigned char)*p);
-        name[n] = 0;
-        const char *value = getenv(name);
-        if (value && *value && set(options, value))
-            return cli_fail(EXIT_USAGE, name, "value cannot be used");
+    int rc = -1;
+    for (; rc < 0 && options->name; options++) {
+        rc = options->also ? from_variable(options, options->also) : -1;
+        if (rc < 0)
+            rc = from_variable(options, options->name);
     }
-    return -1;
+    return rc;
 }
 
 /* Takes the option at argv[*at], with its value. */
@@ -210,9 +223,9 @@ int cli_parse(cli_context *cli, const cli_option *options, const char *usage, co
             printf("usage: fairway %s %s\n\n%s\n", cli->command, usage, help);
             if (options->name)
                 printf("\noptions:\n");
-            print_options(options);
+            print_options(options, NULL);
             printf("\nfor every command:\n");
-            print_options(globals);
+            print_options(globals, options);
             return EXIT_DONE;
         } else {
             rc = take(options, globals, argc, argv, &i);

@@ -38,6 +38,7 @@ static void use_store(int which)
                : clit_format("etcd://127.0.0.1:%d/t%d", shared_etcd.port, (int)getpid()),
            1);
     setenv("FAIRWAY_TIMEOUT", "15s", 1); /* for busy machines */
+    setenv("FAIRWAY_DRAIN_TIMEOUT", "50ms", 1);
 }
 
 static fwt_proc *register_a(void)
@@ -210,9 +211,9 @@ END_TEST
 
 /* ---- register with a command ---- */
 
-static const char *const with[] = {"register", "job", "--addr", "tcp://127.0.0.1:7002",
-                                   "--id",     "j"};
-#define WITH with[0], with[1], with[2], with[3], with[4], with[5]
+static const char *const with[] = {"register", "job", "--addr",   "tcp://127.0.0.1:7002",
+                                   "--id",     "j",   "--no-wait"};
+#define WITH with[0], with[1], with[2], with[3], with[4], with[5], with[6]
 
 START_TEST(a_command_gives_its_exit_code)
 {

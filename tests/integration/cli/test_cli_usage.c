@@ -18,8 +18,9 @@ static const struct {
     {{"kv", "exists"}, 1, 1, true}, {{"kv", "ls"}, 1, 1, true},  {{"kv", "rmtree"}, 1, 1, true},
     {{"kv", "cas"}, 3, 3, true},    {{"kv", "cad"}, 2, 2, true}, {{"kv", "watch"}, 1, 1, true},
     {{"register"}, 1, 1, true},     {{"resolve"}, 1, 1, true},   {{"watch"}, 1, 1, true},
-    {{"services"}, 0, 0, true},     {{"call"}, 2, 3, true},      {{"serve"}, 1, 1, true},
-    {{"gateway"}, 0, 0, false},     {{"demo"}, 0, 0, false},     {{"version"}, 0, 0, false},
+    {{"services"}, 0, 0, true},     {{"doctor"}, 0, 0, true},    {{"call"}, 2, 3, true},
+    {{"serve"}, 1, 1, true},        {{"gateway"}, 0, 0, false},  {{"demo"}, 0, 0, false},
+    {{"version"}, 0, 0, false},
 };
 #define COMMANDS (sizeof commands / sizeof *commands)
 
@@ -171,7 +172,13 @@ static const struct {
     {{"register", "a", "--addr=tcp://127.0.0.1:1", "--id", "a/b"}, "a/b"},
     {{"register", "a/b", "--addr=tcp://127.0.0.1:1"}, "a/b"},
     {{"register", "--addr=tcp://127.0.0.1:1", "--", "true"}, "register"},
+    {{"register", "a", "--addr=tcp://127.0.0.1:1", "--"}, "--: a command is missing"},
+    {{"register", "a", "--addr=tcp://127.0.0.1:1", "--drain-timeout", "2"}, "--drain-timeout 2"},
     {{"resolve", "bad name"}, "bad name"},
+    {{"resolve", "a", "--meta", "=v"}, "=v"},
+    {{"services", "--meta", "=v"}, "=v"},
+    {{"watch", "a", "--meta", "=v"}, "=v"},
+    {{"doctor", "--ttl", "10ms"}, "--ttl"},
     {{"watch", "bad name"}, "bad name"},
     {{"call", "bad name", "echo"}, "bad name"},
     {{"call", "echo", "echo", "{bad"}, "{bad"},
