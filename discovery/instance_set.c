@@ -9,6 +9,9 @@
  */
 #include "instance_set.h"
 
+#include "base/bytes.h"
+#include "keys.h"
+
 #include <fairway/error.h>
 #include <stdatomic.h>
 #include <stdlib.h>
@@ -34,15 +37,20 @@ struct leaf {
 struct inner {
     fwi_set_node head;
     uint32_t text_bytes;
+    uint32_t skip;          /* bytes that all bounds begin with */
+    uint64_t words[WIDTH];  /* of each bound, what follows them; its order is that of the bounds */
+    uint32_t bounds[WIDTH]; /* where in texts each begins; of the first there is none */
     uint32_t counts[WIDTH]; /* instances below each child */
-    uint32_t bounds[WIDTH]; /* where in texts each begins; not used of the first */
     fwi_set_node *children[WIDTH];
     char texts[]; /* a bound: a service, NUL, an id, NUL */
 };
 
+/* What is looked for, written as bounds are, and then NULs. A name that is longer than any is cut
+ * where it is still longer: its place is the same. */
 struct name {
-    const char *service, *id;
+    const char *id;
     uint32_t tag;
+    char text[2 * (FWI_MAX_NAME_BYTES + 2) + sizeof(uint64_t)];
 };
 
 static struct leaf *leaf_of(const fwi_set_node *node)
@@ -57,27 +65,45 @@ static struct inner *inner_of(const fwi_set_node *node)
 
 /* ---- names ---- */
 
-/* FNV-1a of both, then mixed. */
-static struct name name_of(const char *service, const char *id)
+/* Copies a name, with its end, and returns where that is. The hash goes on: FNV-1a. */
+static char *copy_name(char *to, const char *from, uint32_t *hash)
+{
+    for (size_t i = 0; from[i] && i <= FWI_MAX_NAME_BYTES; i++) {
+        *to++ = from[i];
+        *hash = (*hash ^ (uint8_t)from[i]) * 16777619u;
+    }
+    *to = 0;
+    return to;
+}
+
+static void name_init(struct name *name, const char *service, const char *id)
 {
     uint32_t hash = 2166136261u;
-    for (const char *p = service; *p; p++)
-        hash = (hash ^ (uint8_t)*p) * 16777619u;
+    char *end = copy_name(name->text, service, &hash);
     hash = (hash ^ '/') * 16777619u;
-    for (const char *p = id; *p; p++)
-        hash = (hash ^ (uint8_t)*p) * 16777619u;
-    return (struct name){service, id, hash ^ hash >> 16};
+    name->id = end + 1;
+    end = copy_name(end + 1, id, &hash);
+    memset(end + 1, 0, sizeof(uint64_t));
+    name->tag = hash ^ hash >> 16;
 }
 
 static int compare(const struct name *name, const char *service, const char *id)
 {
-    int order = strcmp(name->service, service);
+    int order = strcmp(name->text, service);
     return order ? order : strcmp(name->id, id);
 }
 
 static int compare_instance(const struct name *name, const fw_instance *instance)
 {
     return compare(name, instance->service, instance->id);
+}
+
+/* Up to eight bytes, so that their order is that of the numbers. */
+static uint64_t word_of(const char *text, size_t len)
+{
+    uint8_t bytes[sizeof(uint64_t)] = {0};
+    memcpy(bytes, text, len < sizeof bytes ? len : sizeof bytes);
+    return fwi_get_u64be(bytes);
 }
 
 static const char *second_text(const char *bound)
@@ -147,6 +173,15 @@ static void add_parts(struct parts *parts, const struct inner *inner, size_t fir
     }
 }
 
+/* How many bytes the bounds of a node, which come in order, begin with. */
+static size_t common_prefix(const char *first, const char *last)
+{
+    size_t len = 0;
+    while (first != last && first[len] == last[len])
+        len++; /* no bound is the beginning of another */
+    return len;
+}
+
 /* Takes the references of the children over, if it is not NULL. */
 static fwi_set_node *inner_new(const struct parts *parts)
 {
@@ -160,22 +195,37 @@ static fwi_set_node *inner_new(const struct parts *parts)
     inner->head.height = (uint16_t)(parts->children[0]->height + 1);
     inner->head.used = (uint16_t)parts->used;
     inner->text_bytes = (uint32_t)text_bytes;
-    inner->bounds[0] = 0;
+    inner->skip = 0;
     char *room = inner->texts;
     for (size_t i = 0; i < parts->used; i++) {
         inner->children[i] = parts->children[i];
         inner->counts[i] = (uint32_t)fwi_set_count(parts->children[i]);
-        if (!i)
-            continue;
         inner->bounds[i] = (uint32_t)(room - inner->texts);
-        room = stpcpy(room, parts->bounds[i].service) + 1;
-        room = stpcpy(room, parts->bounds[i].id) + 1;
+        if (i) {
+            room = stpcpy(room, parts->bounds[i].service) + 1;
+            room = stpcpy(room, parts->bounds[i].id) + 1;
+        }
+    }
+    size_t last = parts->used - 1;
+    if (last)
+        inner->skip = (uint32_t)common_prefix(bound_of(inner, 1), bound_of(inner, last));
+    for (size_t i = 1; i <= last; i++) {
+        const char *bound = bound_of(inner, i), *id = second_text(bound);
+        size_t len = (size_t)(id - bound) + strlen(id);
+        inner->words[i] = word_of(bound + inner->skip, len - inner->skip);
     }
     return &inner->head;
 }
 
+/* What a copy shares is counted in as many places of memory as it has: they are fetched together.
+ */
 static void share_children(const fwi_set_node *node)
 {
+    for (size_t i = 0; i < node->used; i++)
+        if (node->height)
+            __builtin_prefetch(inner_of(node)->children[i], 1);
+        else
+            __builtin_prefetch(leaf_of(node)->instances[i], 1);
     for (size_t i = 0; i < node->used; i++)
         if (node->height)
             fwi_set_acquire(inner_of(node)->children[i]);
@@ -208,19 +258,20 @@ static int own(fwi_set_node **slot)
 /* The child that has this name, if any has. */
 static size_t child_at(const struct inner *inner, const struct name *name)
 {
-    size_t low = 0, high = inner->head.used;
-    while (high - low > 1) {
-        size_t middle = (low + high) / 2;
-        const char *bound = bound_of(inner, middle);
-        int order = strcmp(name->service, bound);
-        if (!order)
-            order = strcmp(name->id, second_text(bound));
-        if (order < 0)
-            high = middle;
-        else
-            low = middle;
+    size_t used = inner->head.used;
+    int order = used > 1 ? memcmp(name->text, bound_of(inner, 1), inner->skip) : -1;
+    if (order)
+        return order < 0 ? 0 : used - 1;
+    uint64_t word = word_of(name->text + inner->skip, sizeof word);
+    size_t i = 1;
+    while (i < used && inner->words[i] < word)
+        i++;
+    for (; i < used && inner->words[i] == word; i++) {
+        const char *bound = bound_of(inner, i);
+        if (compare(name, bound, second_text(bound)) < 0)
+            break;
     }
-    return low;
+    return i - 1;
 }
 
 /* The instance with this name, or `used`. */
@@ -370,7 +421,8 @@ static int add_level(fwi_set_node **set)
 
 int fwi_set_put(fwi_set_node **set, const fw_instance *instance, const fw_instance **ret_old)
 {
-    struct name name = name_of(instance->service, instance->id);
+    struct name name;
+    name_init(&name, instance->service, instance->id);
     const fw_instance *old = NULL;
     int err = FW_OK;
     if (!*set) {
@@ -397,6 +449,7 @@ static void drop_child(struct inner *inner, size_t at)
     size_t behind = --inner->head.used - at;
     memmove(inner->children + at, inner->children + at + 1, behind * sizeof(fwi_set_node *));
     memmove(inner->counts + at, inner->counts + at + 1, behind * sizeof *inner->counts);
+    memmove(inner->words + at, inner->words + at + 1, behind * sizeof *inner->words);
     memmove(inner->bounds + at, inner->bounds + at + 1, behind * sizeof *inner->bounds);
 }
 
@@ -473,10 +526,11 @@ static int take_out(fwi_set_node **slot, const struct name *name, const fw_insta
 int fwi_set_remove(fwi_set_node **set, const char *service, const char *id,
                    const fw_instance **ret_old)
 {
-    struct name name = name_of(service, id);
+    struct name name;
     *ret_old = NULL;
     if (!fwi_set_find(*set, service, id))
         return FW_OK;
+    name_init(&name, service, id);
     int err = take_out(set, &name, ret_old);
     /* A root that has but one child is of no use. */
     while (!err && (*set)->height && (*set)->used == 1) {
@@ -497,7 +551,9 @@ static fwi_set_node *build_leaf(const fw_instance *const *instances, size_t coun
 {
     struct leaf *leaf = leaf_new();
     for (size_t i = 0; leaf && i < count; i++) {
-        leaf->tags[i] = name_of(instances[i]->service, instances[i]->id).tag;
+        struct name name;
+        name_init(&name, instances[i]->service, instances[i]->id);
+        leaf->tags[i] = name.tag;
         leaf->instances[i] = instances[i];
         leaf->head.used++;
     }
@@ -556,8 +612,9 @@ static int build(const fw_instance *const *instances, size_t count, fwi_set_node
 static bool in_order(const fw_instance *const *instances, size_t count)
 {
     for (size_t i = 1; i < count; i++) {
-        struct name name = {.service = instances[i]->service, .id = instances[i]->id};
-        if (compare_instance(&name, instances[i - 1]) <= 0)
+        const fw_instance *before = instances[i - 1], *after = instances[i];
+        int order = strcmp(before->service, after->service);
+        if (order > 0 || (!order && strcmp(before->id, after->id) >= 0))
             return false;
     }
     return true;
@@ -598,7 +655,8 @@ const fw_instance *fwi_set_find(const fwi_set_node *set, const char *service, co
 {
     if (!set)
         return NULL;
-    struct name name = name_of(service, id);
+    struct name name;
+    name_init(&name, service, id);
     while (set->height)
         set = inner_of(set)->children[child_at(inner_of(set), &name)];
     size_t i = index_of(leaf_of(set), &name);
@@ -634,11 +692,28 @@ void fwi_set_each(const fwi_set_node *set, bool (*fn)(const fw_instance *, void 
         (void)each(set, fn, arg);
 }
 
+void fwi_set_prefetch(const fwi_set_node *set, const char *service, const char *id)
+{
+    if (!set)
+        return;
+    struct name name;
+    name_init(&name, service, id);
+    while (set->height)
+        set = inner_of(set)->children[child_at(inner_of(set), &name)];
+    const struct leaf *leaf = leaf_of(set);
+    for (size_t i = 0; i < set->used; i++)
+        if (leaf->tags[i] == name.tag) {
+            __builtin_prefetch(leaf->instances[i], 1);
+            __builtin_prefetch(leaf->instances[i] + 1, 1); /* its texts */
+        }
+}
+
 size_t fwi_set_rank(const fwi_set_node *set, const char *service, const char *id)
 {
     if (!set)
         return 0;
-    struct name name = {.service = service, .id = id};
+    struct name name;
+    name_init(&name, service, id);
     size_t rank = 0;
     while (set->height) {
         const struct inner *inner = inner_of(set);

@@ -39,6 +39,8 @@ FWI_API const fw_instance *fwi_set_at(const fwi_set_node *set, size_t index);
 /* Calls for each in order, until one returns false. */
 FWI_API void fwi_set_each(const fwi_set_node *set, bool (*fn)(const fw_instance *, void *),
                           void *arg);
+/* Has what a change of this instance touches fetched into the cache, and does not wait for it. */
+FWI_API void fwi_set_prefetch(const fwi_set_node *set, const char *service, const char *id);
 /* How many instances come before the first of this service that has an id of at least `id`. */
 FWI_API size_t fwi_set_rank(const fwi_set_node *set, const char *service, const char *id);
 
