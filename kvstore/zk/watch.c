@@ -263,8 +263,13 @@ void fwi_zk_watches_stale(fwi_zk_store *store, int reason, const char *detail)
     for_each_watch(store, tell_stale);
 }
 
+/* Another session, perhaps with a server that was emptied and counts anew: no revision that is
+ * known means anything. */
 static void read_all_again(fwi_zk_watch *watch)
 {
+    size_t position = 0;
+    for (fwi_map_entry *entry; (entry = fwi_map_next(&watch->keys, &position));)
+        ((fwi_zk_key *)entry->value)->gone_at = 0;
     for (size_t i = 0; i < 2; i++)
         if (watch->roots[i])
             fwi_zk_node_dirty_all(watch->roots[i]);

@@ -277,6 +277,95 @@ START_TEST(a_server_that_was_set_back_is_found_and_listed_again)
 }
 END_TEST
 
+enum { HOT = 8 };
+
+static void ignore_void(int rc, const void *data)
+{
+    (void)rc;
+    (void)data;
+}
+
+static void ignore_stat(int rc, const struct Stat *stat, const void *data)
+{
+    (void)rc;
+    (void)stat;
+    (void)data;
+}
+
+enum { SLOW_MS = 100 }; /* one way between the watch and the server */
+
+/* Deletes half of the keys while the others change without a pause. At the end the watch has seen
+ * that some are gone, but not told of it: it is reading what has changed since. */
+static zhandle_t *delete_half(int port)
+{
+    zhandle_t *zh = zkt_connect(port, NULL);
+    uint64_t start_ms = zkt_now_ms(), age_ms;
+    bool deleted = false;
+    while ((age_ms = zkt_now_ms() - start_ms) < 10 * SLOW_MS) {
+        bool due = age_ms > 6 * SLOW_MS && !deleted;
+        for (size_t key = 0; key < HOT; key++) {
+            char path[32];
+            snprintf(path, sizeof path, "/set-back/k/%zu", key);
+            if (key % 2)
+                ZKT_IS(zoo_aset(zh, path, "1", 1, -1, ignore_stat, NULL), ZOK);
+            else if (due)
+                ZKT_IS(zoo_adelete(zh, path, -1, ignore_void, NULL), ZOK);
+        }
+        deleted |= due;
+        fwt_run_for(2);
+    }
+    return zh;
+}
+
+static void put_hot(fw_kv *kv, const char *value)
+{
+    char key[16];
+    for (size_t i = 0; i < HOT; i++) {
+        snprintf(key, sizeof key, "k/%zu", i);
+        kvt_must_put(kv, key, value);
+    }
+}
+
+/* What a watch remembers of the old revisions must not count among the new, smaller ones. */
+START_TEST(a_watch_goes_on_after_the_server_was_set_back)
+{
+    fwt_zookeeper server;
+    fwt_zookeeper_start(&server);
+    fwt_proxy *slow = fwt_proxy_start(server.port);
+    fw_kv *kv = zkt_open(fwt_proxy_port(slow), "set-back", 15000);
+    put_hot(kv, "1");
+    kvt_watch watch = {.watch = NULL};
+    kvt_watch_tree(kv, "k", &watch);
+    zkt_until(&watch, FW_KV_END_OF_SNAPSHOT);
+    fwt_proxy_delay(slow, SLOW_MS);
+    zhandle_t *zh = delete_half(server.port);
+    fwt_zookeeper_kill(&server);
+    fwt_proxy_pass(slow);
+    zookeeper_close(zh);
+    char command[400];
+    snprintf(command, sizeof command, "rm -r '%s/version-2'", server.data_dir);
+    ck_assert_int_eq(system(command), 0);
+    fwt_zookeeper_restart(&server);
+    fw_kv *other = zkt_open(server.port, "set-back", 15000);
+    put_hot(other, "2"); /* before the watch is back */
+    zkt_until(&watch, FW_KV_RESYNC);
+    zkt_until(&watch, FW_KV_END_OF_SNAPSHOT);
+    for (size_t i = 0; i < HOT; i++) {
+        char key[16];
+        snprintf(key, sizeof key, "k/%zu", i);
+        kvt_assert_status(kvt_delete(other, key), FW_OK);
+        kvt_expect(&watch, FW_KV_DELETE, key, NULL);
+        kvt_must_put(other, "k/next", key);
+        kvt_expect(&watch, FW_KV_PUT, "k/next", key);
+    }
+    kvt_watch_close(&watch);
+    zkt_close(other, WITHIN_MS);
+    zkt_close(kv, WITHIN_MS);
+    fwt_proxy_end(slow);
+    fwt_zookeeper_kill(&server);
+}
+END_TEST
+
 /* ---- closing ---- */
 
 enum { OPERATIONS = 40 };
@@ -398,6 +487,7 @@ int main(void)
     tcase_add_test(tcase, operations_on_a_server_that_hangs_end_in_time);
     tcase_add_test(tcase, a_write_whose_answer_is_lost_has_an_unknown_outcome);
     tcase_add_test(tcase, a_server_that_was_set_back_is_found_and_listed_again);
+    tcase_add_test(tcase, a_watch_goes_on_after_the_server_was_set_back);
     TCase *reaching = zkt_tcase(suite, "reaching", 90);
     tcase_add_checked_fixture(reaching, setup, teardown);
     tcase_add_test(reaching, a_store_that_is_not_there_yet_is_waited_for);
