@@ -1,9 +1,11 @@
 /*
- * What a watcher costs: CPU per change and bytes per instance at 10, 1,000 and 100,000 instances,
- * and the start from the list on disk. The store is one that says what it is told to, so that only
- * the watcher, and the front of the store below it, are measured.
- *   bench_discovery [DIRECTORY]     for the saved list; default /dev/shm
- * Prints one JSON object a case.
+ * What a watcher costs.
+ *   bench_discovery change N          CPU per change and bytes per instance, in a list of N
+ *   bench_discovery start N DIRECTORY from the call to the list that was saved on disk
+ *   bench_discovery told N PUTS URL   from a put to the callback of the last of N watchers
+ * In the first two the store is one that says what it is told to, so that only the watcher, and the
+ * front of the store below it, are measured. A change is what the driver reports: it is decoded,
+ * applied and told. Prints one JSON object.
  */
 #include "driver.h"
 
@@ -15,20 +17,24 @@
 #include <time.h>
 #include <unistd.h>
 
-#define CHANGES 20000
+#define CHANGES 100000
 
 static fw_loop *loop;
 static fw_kv_watch *kv_watch;
 static int64_t revision;
 static size_t added, changed;
 static bool restored, closed;
+static struct told {
+    size_t watchers, synced, wanted, heard;
+    bool done;
+} told;
 
 static void must(int err, const char *what)
 {
     if (!err)
         return;
     fprintf(stderr, "bench_discovery: %s: %s\n", what, fw_strerror(err));
-    exit(2);
+    exit(1);
 }
 
 static double clock_s(clockid_t clock)
@@ -168,16 +174,14 @@ static void measure_changes(fw_kv *kv, size_t count)
     list(count);
     double bytes = (resident_bytes() - before) / (double)count;
     double alone = change(watcher, count, false), held = change(watcher, count, true);
-    printf("{\"case\":\"watcher_change\",\"instances\":%zu,\"cpu_us_per_change\":%.2f,"
-           "\"cpu_us_with_snapshot_each\":%.2f,\"target_us\":1000",
-           count, alone * 1e6, held * 1e6);
-    if (count >= 100000)
-        printf(",\"bytes_per_instance\":%.0f,\"target_bytes\":512", bytes);
-    printf("}\n");
+    double after = (resident_bytes() - before) / (double)count;
+    printf("{\"case\":\"change\",\"instances\":%zu,\"cpu_us\":%.3f,\"cpu_us_with_snapshot\":%.3f,"
+           "\"bytes_per_instance\":%.0f,\"bytes_per_instance_after_changes\":%.0f}\n",
+           count, alone * 1e6, held * 1e6, bytes, after);
     end(watcher);
 }
 
-static void measure_start(fw_kv *kv, const char *directory, size_t count)
+static void measure_start(fw_kv *kv, size_t count, const char *directory)
 {
     char path[512];
     snprintf(path, sizeof path, "%s/bench_discovery.%d", directory, (int)getpid());
@@ -192,25 +196,117 @@ static void measure_start(fw_kv *kv, const char *directory, size_t count)
     double took = clock_s(CLOCK_MONOTONIC) - began;
     if (added != count)
         must(FW_ENOTFOUND, "restored instances");
-    printf("{\"case\":\"start_from_disk\",\"instances\":%zu,\"ms\":%.1f,\"target_ms\":100}\n",
-           count, took * 1e3);
+    printf("{\"case\":\"start\",\"instances\":%zu,\"ms\":%.1f}\n", count, took * 1e3);
     end(watcher);
     unlink(path);
 }
 
+/* ---- a store that others put into ---- */
+
+static void step_done(void)
+{
+    told.done = true;
+    fw_loop_stop(loop);
+}
+
+static void on_told(fw_watcher *watcher, const fw_watcher_event *event, void *arg)
+{
+    (void)watcher;
+    (void)arg;
+    if (event->type == FW_WATCHER_SYNCED && ++told.synced == told.watchers)
+        step_done();
+    bool is_news = event->type == FW_WATCHER_CHANGED || event->type == FW_WATCHER_ADDED;
+    if (is_news && told.synced == told.watchers && ++told.heard == told.wanted)
+        step_done();
+}
+
+static void on_put(const fw_kv_result *result, void *arg)
+{
+    must(result->status, "put");
+    *(bool *)arg = true;
+    fw_loop_stop(loop);
+}
+
+static void wait_for(const bool *done)
+{
+    while (!*done)
+        fw_loop_run(loop); /* until a callback stops it */
+}
+
+/* Puts an instance; seconds until the last of the watchers has told of it. */
+static double put_and_wait(fw_kv *kv, size_t number, unsigned weight)
+{
+    char key[128], json[128];
+    bool answered = false;
+    size_t len = node_of(number, weight, key, json, sizeof key);
+    told.heard = 0;
+    told.wanted = told.watchers;
+    told.done = false;
+    double began = clock_s(CLOCK_MONOTONIC);
+    must(fw_kv_put(kv, key, (fw_slice){json, len}, NULL, on_put, &answered), "put");
+    wait_for(&told.done);
+    double took = clock_s(CLOCK_MONOTONIC) - began;
+    wait_for(&answered);
+    return took;
+}
+
+static int by_size(const void *a, const void *b)
+{
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+static void measure_told(fw_kv *kv, size_t count, size_t puts)
+{
+    fw_watcher **watchers = calloc(count, sizeof *watchers);
+    double *samples = calloc(puts, sizeof *samples);
+    fw_watcher_options options = {.on_event = on_told};
+    must(watchers && samples && count && puts ? 0 : FW_EOPTION, "counts");
+    told.watchers = count;
+    for (size_t i = 0; i < count; i++)
+        must(fw_watcher_new(kv, "echo", &options, &watchers[i]), "watcher");
+    wait_for(&told.done);
+    for (size_t i = 0; i < 10; i++) /* not counted */
+        put_and_wait(kv, i, 1);
+    double cpu = clock_s(CLOCK_PROCESS_CPUTIME_ID);
+    for (size_t i = 0; i < puts; i++)
+        samples[i] = put_and_wait(kv, i % 10, (unsigned)i + 2);
+    cpu = clock_s(CLOCK_PROCESS_CPUTIME_ID) - cpu;
+    qsort(samples, puts, sizeof *samples, by_size);
+    printf("{\"case\":\"told\",\"client\":\"fairway\",\"watchers\":%zu,\"p50_us\":%.1f,\"p99_us\":%"
+           ".1f,"
+           "\"cpu_us_per_put\":%.2f}\n",
+           count, samples[puts / 2] * 1e6, samples[puts * 99 / 100] * 1e6,
+           cpu * 1e6 / (double)puts);
+    for (size_t i = 0; i < count; i++)
+        end(watchers[i]);
+    free(watchers);
+    free(samples);
+}
+
 int main(int argc, char **argv)
 {
-    static const size_t counts[] = {10, 1000, 100000};
+    const char *name = argc > 1 ? argv[1] : "";
+    size_t count = argc > 2 ? strtoul(argv[2], NULL, 10) : 0;
+    bool is_told = !strcmp(name, "told") && argc == 5;
+    bool is_start = !strcmp(name, "start") && argc == 4;
+    if (!count || !(is_told || is_start || (!strcmp(name, "change") && argc == 3))) {
+        fprintf(stderr, "usage: bench_discovery change N | start N DIRECTORY | told N PUTS URL\n");
+        return 2;
+    }
+    const char *url = is_told ? argv[4] : "quiet:";
     fw_kv *kv;
     must(fwi_kv_driver_add(&quiet), "driver");
     must(fw_loop_new(&loop), "loop");
-    must(fw_kv_open(loop, "quiet:", NULL, &kv), "store");
-    for (size_t i = 0; i < sizeof counts / sizeof *counts; i++)
-        measure_changes(kv, counts[i]);
-    measure_start(kv, argc > 1 ? argv[1] : "/dev/shm", 100000);
+    must(fw_kv_open(loop, url, NULL, &kv), url);
+    if (is_told)
+        measure_told(kv, count, strtoul(argv[3], NULL, 10));
+    else if (is_start)
+        measure_start(kv, count, argv[3]);
+    else
+        measure_changes(kv, count);
     closed = false;
     fw_kv_close(kv, on_closed, &closed);
-    while (!closed)
-        fw_loop_run(loop);
+    wait_for(&closed);
     return fw_loop_close(loop);
 }

@@ -203,13 +203,18 @@ def start_etcd(running, directory):
     return f"127.0.0.1:{client}"
 
 
-def build_peers(directory):
-    """The commands of the peers; what is missing fails, and says how to get it."""
+def build_go_peer(directory):
     go = directory / "etcd_go"
     env = {**os.environ, "GO111MODULE": "off", "GOPATH": "/usr/share/gocode", "GOCACHE": str(directory / "go")}
     made = subprocess.run(["go", "build", "-o", go, HERE / "peers" / "etcd_go.go"], env=env, stdout=sys.stderr)
     if made.returncode:
         raise Failure("cannot build the Go peer (deploy/setup bench installs what it needs)")
+    return go
+
+
+def build_peers(directory):
+    """The commands of the peers; what is missing fails, and says how to get it."""
+    go = build_go_peer(directory)
     if subprocess.run(["npm", "install", "--silent", "--no-audit", "--no-fund", "--prefix", directory, "etcd3@1.1.2"],
                       stdout=sys.stderr).returncode:
         raise Failure("cannot install npm's etcd3")
@@ -266,11 +271,48 @@ def run_kv():
                               **({"target_p99_us": 5000} if case == "notify" else {})}), flush=True)
 
 
+# How many watchers hear of a change, and of how many changes.
+TOLD = {1: 2000, 100: 500, 1000: 100}
+
+
+def run_changes(bench):
+    """The cost of a change may not grow with the list."""
+    counts = (10, 1000, 100000)
+    results = {count: [] for count in counts}
+    for number in range(ROUNDS):
+        for count in counts:
+            results[count].append(load(bench, "change", count))
+        say(f"discovery change: round {number + 1} of {ROUNDS}")
+    for field in ("cpu_us", "cpu_us_with_snapshot"):
+        medians = [median(results[count], field) for count in counts]
+        print(json.dumps({"case": "discovery_change", "measure": field, "rounds": ROUNDS,
+                          "instances": counts, "medians": [round(m, 3) for m in medians],
+                          "ratio": round(medians[-1] / medians[0], 3), "target": 1.5, "target_us": 1000}), flush=True)
+    print(json.dumps({"case": "discovery_memory", "instances": counts[-1], "target": 512,
+                      "bytes_per_instance": median(results[counts[-1]], "bytes_per_instance"),
+                      "after_changes": median(results[counts[-1]], "bytes_per_instance_after_changes")}), flush=True)
+    starts = [load(bench, "start", counts[-1], "/dev/shm") for _ in range(ROUNDS)]
+    print(json.dumps({"case": "discovery_start_from_disk", "instances": counts[-1], "target": 100,
+                      "ms": median(starts, "ms"), "all": [r["ms"] for r in starts]}), flush=True)
+
+
+def run_told(bench, go, address):
+    for watchers, puts in TOLD.items():
+        case = f"discovery_told_{watchers}"
+        results = alternate(case, lambda: load(bench, "told", watchers, puts, f"etcd://{address}/bench"),
+                            lambda: load(go, address, "told", watchers, puts))
+        for field in ("p50_us", "p99_us", "cpu_us_per_put"):
+            compare(case, results, field)
+
+
 def run_discovery():
-    bin_dir = build(["bench_discovery"])
+    bin_dir = build(["bench_discovery", "fairway_kv_etcd"])
     need(bin_dir, "bench_discovery")
-    if subprocess.run([bin_dir / "bench_discovery"]).returncode:
-        raise Failure("bench_discovery failed")
+    bench = bin_dir / "bench_discovery"
+    run_changes(bench)
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as temporary, Background() as running:
+        directory = pathlib.Path(temporary)
+        run_told(bench, build_go_peer(directory), start_etcd(running, directory / "etcd"))
 
 
 def main():

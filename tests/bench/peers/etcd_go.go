@@ -1,6 +1,7 @@
-// The yardstick of bench_kv: Go's clientv3 at the same cases.
+// The yardstick of bench_kv and bench_discovery: Go's clientv3 at the same cases.
 //
 //	etcd_go HOST:PORT CASE N
+//	etcd_go HOST:PORT told N PUTS    from a put to the event at the last of N watches, for bench_discovery
 //
 // Debian: apt-get install golang-go golang-etcd-server-dev; GO111MODULE=off GOPATH=/usr/share/gocode go build etcd_go.go
 package main
@@ -82,15 +83,58 @@ func measure(name string, n, parallel int, op func(i int)) {
 		took[n*99/100] * 1e6, (after - before) * 1e6 / float64(n), rss}))
 }
 
+// told puts an instance's node and waits until each of the watches has its event.
+func told(client *clientv3.Client, watches, puts int) {
+	ctx := context.Background()
+	var heard sync.WaitGroup
+	for i := 0; i < watches; i++ {
+		events := client.Watch(ctx, "/bench/services/echo/", clientv3.WithPrefix(), clientv3.WithCreatedNotify())
+		<-events
+		go func() {
+			for reply := range events {
+				must(reply.Err())
+				heard.Add(-len(reply.Events))
+			}
+		}()
+	}
+	took := make([]float64, puts)
+	var before float64
+	for i := -10; i < puts; i++ { // the first are not counted
+		if i == 0 {
+			before, _ = usage()
+		}
+		node := fmt.Sprintf(`{"net":"tcp","addr":"10.0.0.%d:8080","bn":"","weight":%d,"zone":"eu-1"}`, (i+10)%10, i+11)
+		heard.Add(watches)
+		start := time.Now()
+		_, err := client.Put(ctx, fmt.Sprintf("/bench/services/echo/instance-%06d", (i+10)%10), node)
+		must(err)
+		heard.Wait()
+		if i >= 0 {
+			took[i] = time.Since(start).Seconds()
+		}
+	}
+	after, _ := usage()
+	sort.Float64s(took)
+	must(json.NewEncoder(os.Stdout).Encode(map[string]interface{}{"case": "told", "client": "go-clientv3",
+		"watchers": watches, "p50_us": took[puts/2] * 1e6, "p99_us": took[puts*99/100] * 1e6,
+		"cpu_us_per_put": (after - before) * 1e6 / float64(puts)}))
+}
+
 func main() {
-	if len(os.Args) != 4 {
-		must(fmt.Errorf("usage: etcd_go HOST:PORT CASE N"))
+	if len(os.Args) != 4 && (len(os.Args) != 5 || os.Args[2] != "told") {
+		must(fmt.Errorf("usage: etcd_go HOST:PORT CASE N | HOST:PORT told N PUTS"))
 	}
 	n, err := strconv.Atoi(os.Args[3])
 	must(err)
 	client, err := clientv3.New(clientv3.Config{Endpoints: []string{os.Args[1]}, DialTimeout: 3 * time.Second})
 	must(err)
 	defer client.Close()
+	if len(os.Args) == 5 {
+		puts, err := strconv.Atoi(os.Args[4])
+		must(err)
+		told(client, n, puts)
+		return
+	}
 	ctx, value := context.Background(), strings.Repeat("v", 200)
 	put := func(key string, size int) {
 		_, err := client.Put(ctx, key, value[:size])
