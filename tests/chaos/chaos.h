@@ -107,7 +107,11 @@ void chaos_client_stopped(chaos_stage *chaos);
 void chaos_client_killed(chaos_stage *chaos);
 void chaos_store_wiped(chaos_stage *chaos);
 
-/* ---- for main.c ---- */
+/* ---- for the programs ---- */
+
+/* The director's own store, past the proxy. */
+void chaos_open_kv(chaos_stage *chaos);
+void chaos_close_kv(chaos_stage *chaos);
 
 /* Runs a scenario in this process: what `check` sees as one test. */
 void chaos_direct(chaos_stage *chaos);

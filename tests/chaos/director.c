@@ -444,7 +444,7 @@ static void set_flag(void *arg)
     *(bool *)arg = true;
 }
 
-static void open_own(chaos_stage *chaos)
+void chaos_open_kv(chaos_stage *chaos)
 {
     char url[300];
     fw_kv_options options = {
@@ -455,16 +455,22 @@ static void open_own(chaos_stage *chaos)
     FWT_OK(fw_kv_open(fwt_loop, url, &options, &chaos->kv));
 }
 
+void chaos_close_kv(chaos_stage *chaos)
+{
+    bool closed = false;
+    fw_kv_close(chaos->kv, set_flag, &closed);
+    fwt_run_until(&closed, CHAOS_WAIT_MS);
+}
+
 void chaos_direct(chaos_stage *chaos)
 {
     const chaos_driver *driver = chaos->driver;
     uint64_t rest_ns;
-    bool closed = false;
     chaos->start_ns = uv_hrtime();
     (chaos->scenario->start ? chaos->scenario->start : driver->start)(chaos);
     if (driver->port)
         chaos->proxy = fwt_proxy_start(driver->port(chaos));
-    open_own(chaos);
+    chaos_open_kv(chaos);
     size_t clients = chaos->scenario->clients ? chaos->scenario->clients : 3;
     for (size_t i = 0; i < clients; i++)
         chaos_add_client(chaos, i + 1 < clients);
@@ -473,8 +479,7 @@ void chaos_direct(chaos_stage *chaos)
     struct answer rest = come_to_rest(chaos, &rest_ns);
     join_clients(chaos);
     bool sees_all = fw_kv_capabilities(chaos->kv) & FW_KV_CAN_SEE_EVERY_CHANGE;
-    fw_kv_close(chaos->kv, set_flag, &closed);
-    fwt_run_until(&closed, CHAOS_WAIT_MS);
+    chaos_close_kv(chaos);
     check_all(chaos, &rest, rest_ns, sees_all);
     for (size_t i = 0; i < chaos->count; i++)
         chaos_sheet_close(chaos->clients[i].sheet);

@@ -65,14 +65,16 @@ int etcd_port(chaos_stage *chaos)
 
 void etcd_kill(chaos_stage *chaos)
 {
-    (void)chaos;
-    fwt_etcd_kill(&etcd);
+    etcd_stop(chaos);
 }
 
 void etcd_restart(chaos_stage *chaos)
 {
     (void)chaos;
-    fwt_etcd_restart(&etcd);
+    if (is_cluster)
+        fwt_etcd_cluster_restart(&cluster);
+    else
+        fwt_etcd_restart(&etcd);
 }
 
 void etcd_signal(chaos_stage *chaos, int sig)
@@ -81,10 +83,18 @@ void etcd_signal(chaos_stage *chaos, int sig)
     fwt_proc_signal(etcd.proc, sig);
 }
 
+static void new_data(fwt_etcd *server)
+{
+    snprintf(server->data_dir, sizeof server->data_dir, "%s/etcd", fwt_tmpdir());
+}
+
 void etcd_wipe(chaos_stage *chaos)
 {
     (void)chaos;
-    snprintf(etcd.data_dir, sizeof etcd.data_dir, "%s/etcd", fwt_tmpdir());
+    for (size_t i = 0; is_cluster && i < FWT_ETCD_MEMBERS; i++)
+        new_data(&cluster.members[i]);
+    if (!is_cluster)
+        new_data(&etcd);
 }
 
 /* A request to etcd's JSON gateway; fails the test if it is refused. The reply is static. */
@@ -150,12 +160,19 @@ void etcd_token_expired(chaos_stage *chaos)
     chaos_recover(chaos);
 }
 
+fwt_etcd *etcd_kill_leader(chaos_stage *chaos)
+{
+    (void)chaos;
+    fwt_etcd *leader = &cluster.members[fwt_etcd_cluster_leader(&cluster)];
+    fwt_etcd_kill(leader);
+    return leader;
+}
+
 void etcd_leader_killed(chaos_stage *chaos)
 {
     for (int i = 0; i < 2; i++) {
-        fwt_etcd *leader = &cluster.members[fwt_etcd_cluster_leader(&cluster)];
         chaos_run_some(chaos, 200, 500);
-        fwt_etcd_kill(leader);
+        fwt_etcd *leader = etcd_kill_leader(chaos);
         chaos_recover(chaos);
         fwt_etcd_restart(leader);
     }

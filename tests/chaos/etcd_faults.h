@@ -17,6 +17,8 @@ void etcd_url(const char *scheme, int port, char *url, size_t size);
 /* Starts, in place of etcd_start. */
 void etcd_start_cluster(chaos_stage *chaos);
 void etcd_start_with_users(chaos_stage *chaos);
+/* Of a cluster: SIGKILL to its leader, which is returned. */
+fwt_etcd *etcd_kill_leader(chaos_stage *chaos);
 
 /* History is compacted away while clients are cut off: they need a RESYNC. */
 void etcd_compacted(chaos_stage *chaos);

@@ -33,7 +33,10 @@ typedef struct chaos_sheet {
     chaos_record records[CHAOS_MAX_RECORDS];
 } chaos_sheet;
 
-/* Maps the file, making it if it is not there. NULL: errno tells. */
+/* Maps a file, making it if it is not there: zeros at first, shared by all who map it. NULL: errno
+ * tells. To be given to munmap. */
+void *chaos_map(const char *path, size_t size);
+/* NULL: errno tells. */
 chaos_sheet *chaos_sheet_open(const char *path);
 void chaos_sheet_close(chaos_sheet *sheet);
 

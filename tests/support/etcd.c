@@ -208,6 +208,11 @@ void fwt_etcd_cluster_start(fwt_etcd_cluster *cluster)
         len += (size_t)snprintf(cluster->initial + len, sizeof cluster->initial - len,
                                 "%sm%zu=http://127.0.0.1:%d", i ? "," : "", i, member->peer_port);
     }
+    fwt_etcd_cluster_restart(cluster);
+}
+
+void fwt_etcd_cluster_restart(fwt_etcd_cluster *cluster)
+{
     for (size_t i = 0; i < FWT_ETCD_MEMBERS; i++)
         launch(&cluster->members[i]);
     for (size_t i = 0; i < FWT_ETCD_MEMBERS; i++)

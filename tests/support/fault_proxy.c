@@ -61,6 +61,7 @@ struct fwt_proxy {
     uv_async_t wake;
     uv_timer_t tick;
     uv_tcp_t *listener; /* NULL: refusing */
+    uint32_t address;   /* where it listens, in network order */
     int port, target, reserve;
     struct link *links;
     size_t link_count;
@@ -81,11 +82,15 @@ static uint64_t now_ms(void)
     return uv_hrtime() / 1000000;
 }
 
+static struct sockaddr_in address_of(uint32_t address, int port)
+{
+    return (struct sockaddr_in){
+        .sin_family = AF_INET, .sin_port = htons((uint16_t)port), .sin_addr.s_addr = address};
+}
+
 static struct sockaddr_in loopback(int port)
 {
-    return (struct sockaddr_in){.sin_family = AF_INET,
-                                .sin_port = htons((uint16_t)port),
-                                .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    return address_of(htonl(INADDR_LOOPBACK), port);
 }
 
 static bool is_frozen(const struct way *way)
@@ -333,7 +338,7 @@ static void listen_again(fwt_proxy *proxy)
 {
     if (proxy->listener)
         return;
-    struct sockaddr_in address = loopback(proxy->port);
+    struct sockaddr_in address = address_of(proxy->address, proxy->port);
     proxy->listener = calloc(1, sizeof *proxy->listener);
     uv_tcp_init(&proxy->loop, proxy->listener);
     proxy->listener->data = proxy;
@@ -456,9 +461,9 @@ static void *run(void *arg)
 }
 
 /* Holds a port without listening on it: so it stays ours while connections are refused. */
-static int reserve_port(int *ret_port)
+static int reserve_port(uint32_t at, int *ret_port)
 {
-    struct sockaddr_in address = loopback(0);
+    struct sockaddr_in address = address_of(at, 0);
     socklen_t len = sizeof address;
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), on = 1;
     setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
@@ -470,9 +475,15 @@ static int reserve_port(int *ret_port)
 
 fwt_proxy *fwt_proxy_start(int target)
 {
+    return fwt_proxy_start_at("127.0.0.1", target);
+}
+
+fwt_proxy *fwt_proxy_start_at(const char *address, int target)
+{
     fwt_proxy *proxy = calloc(1, sizeof *proxy);
     proxy->target = target;
-    proxy->reserve = reserve_port(&proxy->port);
+    proxy->address = inet_addr(address);
+    proxy->reserve = reserve_port(proxy->address, &proxy->port);
     uv_loop_init(&proxy->loop);
     uv_async_init(&proxy->loop, &proxy->wake, on_wake);
     uv_timer_init(&proxy->loop, &proxy->tick);

@@ -110,7 +110,8 @@ typedef struct fwt_etcd_cluster {
     char initial[400];
 } fwt_etcd_cluster;
 void fwt_etcd_cluster_start(fwt_etcd_cluster *cluster);
-void fwt_etcd_cluster_end(fwt_etcd_cluster *cluster);
+void fwt_etcd_cluster_end(fwt_etcd_cluster *cluster);     /* SIGKILL to all */
+void fwt_etcd_cluster_restart(fwt_etcd_cluster *cluster); /* all, on the same data, after the end */
 /* Which member leads; waits until one does. */
 size_t fwt_etcd_cluster_leader(fwt_etcd_cluster *cluster);
 /* Writes etcd://host:port,.../PATH for all members. */
@@ -133,6 +134,8 @@ typedef enum fwt_proxy_way {
     FWT_PROXY_BOTH = 3
 } fwt_proxy_way;
 fwt_proxy *fwt_proxy_start(int target);
+/* Listens on another address of this machine ("10.0.0.1"). */
+fwt_proxy *fwt_proxy_start_at(const char *address, int target);
 int fwt_proxy_port(const fwt_proxy *proxy);
 /* Ends every fault. Connections that have lost bytes are reset; the others go on. */
 void fwt_proxy_pass(fwt_proxy *proxy);
