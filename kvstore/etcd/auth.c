@@ -65,7 +65,7 @@ static void take_token(fwi_etcd_auth *auth, const char *token)
         auth->generation = 1;
 }
 
-static void on_authenticated(const fwi_etcd_answer *answer, void *arg)
+static void on_authenticated(const fwi_ec_answer *answer, void *arg)
 {
     fwi_etcd_client *client = arg;
     client->auth.request = NULL;
@@ -75,8 +75,9 @@ static void on_authenticated(const fwi_etcd_answer *answer, void *arg)
         take_token(&client->auth, "");
         status = FW_OK;
     } else if (!status) {
+        fw_slice message = ((const fwi_etcd_reply *)answer->reply)->message;
         Epb__AuthenticateReply *reply =
-            epb__authenticate_reply__unpack(NULL, answer->message.len, answer->message.data);
+            epb__authenticate_reply__unpack(NULL, message.len, message.data);
         if (reply) {
             take_token(&client->auth, reply->token);
         } else {
@@ -95,8 +96,8 @@ static int authenticate(fwi_etcd_client *client)
     message.password = client->auth.password;
     fwi_etcd_request_options options = {.method = FWI_ETCD_AUTHENTICATE,
                                         .message = &message.base,
-                                        .deadline_ms = fw_loop_now_ms(client->loop) +
-                                                       fwi_kv_timeout_ms(client->kv),
+                                        .deadline_ms = fw_loop_now_ms(client->core.loop) +
+                                                       fwi_kv_timeout_ms(client->core.kv),
                                         .repeatable = true,
                                         .impatient = true,
                                         .fn = on_authenticated,
@@ -122,7 +123,7 @@ void fwi_etcd_auth_renew(fwi_etcd_client *client, unsigned generation, fwi_etcd_
         return;
     auth->error = auth->generation == generation ? authenticate(client) : FW_OK;
     if (!auth->request)
-        fwi_loop_defer(client->loop, &auth->answer);
+        fwi_loop_defer(client->core.loop, &auth->answer);
 }
 
 void fwi_etcd_auth_wait_cancel(fwi_etcd_auth_wait *wait)
@@ -138,9 +139,9 @@ int fwi_etcd_auth_init(fwi_etcd_client *client, const fwi_kv_access *access)
     auth->token = grpc_empty_slice();
     auth->answer = (fwi_task){.fn = on_answer, .arg = client};
     if (!access->user)
-        return access->password
-                   ? fwi_kv_open_failed(client->kv, FW_EOPTION, "there is a password, but no user")
-                   : FW_OK;
+        return access->password ? fwi_kv_open_failed(client->core.kv, FW_EOPTION,
+                                                     "there is a password, but no user")
+                                : FW_OK;
     auth->user = strdup(access->user);
     auth->password = strdup(access->password ? access->password : "");
     return auth->user && auth->password ? FW_OK : UV_ENOMEM;
@@ -150,7 +151,7 @@ void fwi_etcd_auth_fini(fwi_etcd_client *client)
 {
     fwi_etcd_auth *auth = &client->auth;
     if (auth->answer.fn)
-        fwi_loop_defer_cancel(client->loop, &auth->answer);
+        fwi_loop_defer_cancel(client->core.loop, &auth->answer);
     if (auth->password)
         explicit_bzero(auth->password, strlen(auth->password));
     free(auth->user);

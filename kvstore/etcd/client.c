@@ -7,9 +7,10 @@
  *     call.c      one gRPC call: unary, or a stream of replies
  *     endpoint.c  the members of the cluster, each with a channel;  tls.c  certificates
  *     request.c   a unary call with failover and a deadline;  auth.c  the token it carries
- *     list.c      a range of any size, in pages of one revision
- *     ops.c  txn.c  watch.c  lease.c      the contract
- *     keyspace.c  wire.c                  keys, and replies with many pairs
+ *     watch.c  watch_stream.c  watch_probe.c  watch_events.c    watches, many on one stream
+ *     lease.c  keep_alive.c     the renewals of all leases, on one stream (both: streams.h)
+ *     transport.c  wire.c       what the core asks, and what it reads of the replies
+ *     ../etcd_core              operations, lists, transactions, leases, keys, PEM files
  *
  * Threads. Everything runs on the loop's thread but one function: the poller (queue.c), which takes
  * completed batches from gRPC and puts them on a list. A store that is driven by the thread that
@@ -46,26 +47,8 @@ static void client_free(fwi_etcd_client *client)
     for (size_t i = 0; i < client->endpoint_count; i++)
         fwi_etcd_endpoint_fini(&client->endpoints[i]);
     free(client->endpoints);
-    free(client->prefix);
+    fwi_ec_store_fini(&client->core);
     free(client);
-}
-
-/* The path as what stands before every key: "" or "/demo". */
-static int prefix_of(const fw_url *url, char **ret_prefix)
-{
-    char *path;
-    int err = fwi_kv_key_normalise(url->path, true, &path);
-    if (err)
-        return err == FW_EKEY ? FW_EURL : err;
-    size_t len = strlen(path);
-    char *prefix = malloc(len + 2);
-    if (prefix) {
-        prefix[0] = len ? '/' : 0;
-        memcpy(prefix + (len ? 1 : 0), path, len + 1);
-    }
-    free(path);
-    *ret_prefix = prefix;
-    return prefix ? FW_OK : UV_ENOMEM;
 }
 
 int fwi_etcd_open(fw_kv *kv, const fw_url *url, const fwi_kv_access *access, void **ret_store)
@@ -78,13 +61,10 @@ int fwi_etcd_open(fw_kv *kv, const fw_url *url, const fwi_kv_access *access, voi
     fwi_etcd_client *client = calloc(1, sizeof *client);
     if (!client)
         return UV_ENOMEM;
-    client->kv = kv;
-    client->loop = fw_kv_loop(kv);
     fwi_list_init(&client->requests);
-    err = prefix_of(url, &client->prefix);
+    err = fwi_ec_store_init(&client->core, &fwi_etcd_transport, kv, url);
     if (err)
         goto fail;
-    client->prefix_len = strlen(client->prefix);
     err = fwi_etcd_watches_init(client);
     if (!err)
         err = fwi_etcd_keep_alive_init(client);
@@ -105,7 +85,7 @@ int fwi_etcd_open(fw_kv *kv, const fw_url *url, const fwi_kv_access *access, voi
         if (err)
             goto fail;
     }
-    err = fwi_etcd_queue_init(&client->queue, client->loop, fwi_kv_is_driven(kv));
+    err = fwi_etcd_queue_init(&client->queue, client->core.loop, fwi_kv_is_driven(kv));
     if (err)
         goto fail;
     /* Connecting begins now, not with the first operation. */
@@ -120,7 +100,7 @@ fail:
 static void on_queue_ended(void *arg)
 {
     fwi_etcd_client *client = arg;
-    fw_kv *kv = client->kv;
+    fw_kv *kv = client->core.kv;
     client_free(client);
     fwi_kv_closed(kv);
 }

@@ -80,7 +80,7 @@ static grpc_channel *channel_new(const fwi_etcd_client *client, const char *targ
     for (size_t i = 0; i < count; i++)
         args[i] = integer(channel_options[i].key, channel_options[i].value);
     args[count] = integer(GRPC_ARG_KEEPALIVE_TIMEOUT_MS,
-                          fwi_kv_is_driven(client->kv) ? DRIVEN_WAIT_MS : KEEPALIVE_WAIT_MS);
+                          fwi_kv_is_driven(client->core.kv) ? DRIVEN_WAIT_MS : KEEPALIVE_WAIT_MS);
     grpc_channel_credentials *credentials = fwi_etcd_tls_credentials(&client->tls);
     if (!credentials)
         return NULL;
@@ -140,7 +140,7 @@ void fwi_etcd_endpoint_failed(fwi_etcd_client *client, size_t index)
 {
     fwi_etcd_endpoint *endpoint = &client->endpoints[index];
     fwi_etcd_tls *tls = &client->tls;
-    uint64_t now = fw_loop_now_ms(client->loop);
+    uint64_t now = fw_loop_now_ms(client->core.loop);
     if (client->current == index)
         client->current = (index + 1) % client->endpoint_count;
     if (!tls->wanted || client->closing)
@@ -182,7 +182,7 @@ static bool is_closed_early(const char *text)
 int fwi_etcd_endpoint_status(fwi_etcd_client *client, size_t index, const char *text)
 {
     fwi_etcd_endpoint *endpoint = &client->endpoints[index];
-    uint64_t now = fw_loop_now_ms(client->loop);
+    uint64_t now = fw_loop_now_ms(client->core.loop);
     if (!client->tls.wanted)
         return FW_EUNREACHABLE;
     if (says(text, "SSL_ERROR_SSL") || says(text, "is not in peer certificate"))

@@ -2,7 +2,7 @@
 #ifndef FWI_ETCD_H
 #define FWI_ETCD_H
 
-#include "driver.h"
+#include "etcd_core.h"
 #include "queue.h"
 #include "wire.h"
 
@@ -14,14 +14,14 @@
 #define FWI_ETCD_TLS_SCHEME "etcds"
 
 typedef enum fwi_etcd_method {
-    FWI_ETCD_RANGE,
-    FWI_ETCD_PUT,
-    FWI_ETCD_DELETE,
-    FWI_ETCD_TXN,
-    FWI_ETCD_GRANT,
-    FWI_ETCD_REVOKE,
-    FWI_ETCD_KEEP_ALIVE,
-    FWI_ETCD_WATCH,
+    FWI_ETCD_RANGE = FWI_EC_RANGE,
+    FWI_ETCD_PUT = FWI_EC_PUT,
+    FWI_ETCD_DELETE = FWI_EC_DELETE,
+    FWI_ETCD_TXN = FWI_EC_TXN,
+    FWI_ETCD_GRANT = FWI_EC_GRANT,
+    FWI_ETCD_REVOKE = FWI_EC_REVOKE,
+    FWI_ETCD_KEEP_ALIVE = FWI_EC_KEEP_ALIVE,
+    FWI_ETCD_WATCH = FWI_EC_METHODS,
     FWI_ETCD_AUTHENTICATE,
     FWI_ETCD_METHODS
 } fwi_etcd_method;
@@ -36,21 +36,22 @@ typedef struct fwi_etcd_endpoint {
     void *methods[FWI_ETCD_METHODS];
 } fwi_etcd_endpoint;
 
-/* A file of certificates or keys, and which version of it was read. */
+/* Which version of a file was read. */
 typedef struct fwi_etcd_file_id {
     ino_t inode;
     off_t size;
     struct timespec modified;
 } fwi_etcd_file_id;
 
-typedef struct fwi_etcd_pem {
-    char *path, *text; /* NULL: none */
+typedef struct fwi_etcd_file {
+    char *path; /* NULL: none */
     fwi_etcd_file_id id;
-} fwi_etcd_pem;
+} fwi_etcd_file;
 
 typedef struct fwi_etcd_tls {
     bool wanted;
-    fwi_etcd_pem cacert, cert, key;
+    fwi_etcd_file cacert, cert, key;
+    fwi_ec_pems texts;
     unsigned generation; /* of the texts */
     uint64_t looked_ms;  /* when the files were last looked at */
 } fwi_etcd_tls;
@@ -67,10 +68,7 @@ typedef struct fwi_etcd_auth {
 } fwi_etcd_auth;
 
 typedef struct fwi_etcd_client {
-    fw_kv *kv;
-    fw_loop *loop;
-    char *prefix; /* "" or "/demo": before every key, without the slash between */
-    size_t prefix_len;
+    fwi_ec_store core; /* first: what the front hands to the core's functions is the client */
     fwi_etcd_endpoint *endpoints;
     size_t endpoint_count, current;
     fwi_etcd_queue queue;
@@ -106,20 +104,6 @@ void fwi_etcd_endpoint_served(fwi_etcd_client *client, size_t endpoint);
  */
 void fwi_etcd_describe(const fwi_etcd_client *client, size_t endpoint, const char *text,
                        char *ret_detail, size_t size);
-
-/* ---- keyspace.c: our keys and etcd's ---- */
-
-/* A key, or a range of keys, as etcd wants it: one block of memory. */
-typedef struct fwi_etcd_keys {
-    ProtobufCBinaryData key, end; /* end is empty for one key */
-} fwi_etcd_keys;
-
-/* Of one key, or of all below a prefix. False: no memory. */
-FW_MUST_CHECK bool fwi_etcd_keys_init(fwi_etcd_keys *ret_keys, const fwi_etcd_client *client,
-                                      const char *key, bool tree);
-void fwi_etcd_keys_fini(fwi_etcd_keys *keys);
-/* Our part of a key of etcd's. False if it is none that fw_kv_put could have written. */
-bool fwi_etcd_key_strip(const fwi_etcd_client *client, fw_slice full, fw_slice *ret_key);
 
 /* ---- call.c: one gRPC call ---- */
 
@@ -161,21 +145,23 @@ void fwi_etcd_call_drop(fwi_etcd_call *call);
 /* False if the request has certainly not left; only a call with proof knows. */
 bool fwi_etcd_call_was_sent(fwi_etcd_call *call);
 
+/* Bytes as protobuf-c wants them, which does not write to them. */
+static inline ProtobufCBinaryData fwi_etcd_bytes(fw_slice slice)
+{
+    return (ProtobufCBinaryData){slice.len, (uint8_t *)slice.data};
+}
+
 /* The bytes of a message, to be unreferenced; empty if there is no memory (no message of ours is).
  */
 grpc_slice fwi_etcd_pack(const ProtobufCMessage *message);
 
 /* ---- request.c: unary calls with failover ---- */
 
-typedef struct fwi_etcd_answer {
-    int status;         /* of FW_EUNREACHABLE, FW_EUNKNOWN, ... */
-    const char *detail; /* "" if none */
+/* What is behind an answer's `reply`. */
+typedef struct fwi_etcd_reply {
     fw_slice message;
     const grpc_slice *slice; /* the same, to take a reference */
-    uint64_t asked_ms;       /* when the attempt that was answered began, on the loop's clock */
-} fwi_etcd_answer;
-
-typedef void (*fwi_etcd_answer_fn)(const fwi_etcd_answer *answer, void *arg);
+} fwi_etcd_reply;
 
 typedef struct fwi_etcd_request fwi_etcd_request;
 
@@ -185,7 +171,7 @@ typedef struct fwi_etcd_request_options {
     uint64_t deadline_ms; /* on the loop's clock */
     bool repeatable; /* doing it twice is as good as once: it may be retried after it was sent */
     bool impatient;  /* every endpoint gets one chance, then it fails */
-    fwi_etcd_answer_fn fn;
+    fwi_ec_answer_fn fn;
     void *arg;
 } fwi_etcd_request_options;
 
@@ -197,8 +183,7 @@ FW_MUST_CHECK int fwi_etcd_request_start(fwi_etcd_client *client,
 void fwi_etcd_request_drop(fwi_etcd_request *request);
 /* Answers every request with FW_ECANCELED. */
 void fwi_etcd_requests_end(fwi_etcd_client *client);
-/* The error of ours for a status of etcd's that is an answer (not a lost one). */
-int fwi_etcd_status(grpc_status_code code, const char *text);
+
 /* ---- auth.c: users ----
  *
  * If the store was opened with a user, every call and stream carries the token of the moment it was
@@ -257,30 +242,9 @@ void fwi_etcd_tls_refresh(fwi_etcd_tls *tls);
 /* Without TLS: the ones that encrypt nothing. */
 grpc_channel_credentials *fwi_etcd_tls_credentials(const fwi_etcd_tls *tls);
 
-/* ---- list.c: a range of any size ---- */
+/* ---- transport.c: what the core asks, over gRPC ---- */
 
-typedef struct fwi_etcd_list fwi_etcd_list;
-
-typedef struct fwi_etcd_listing {
-    int status;
-    const char *detail;
-    uint64_t cluster;
-    int64_t revision;
-    fwi_kv_pairs *pairs; /* may be taken over: leave an empty one */
-} fwi_etcd_listing;
-
-typedef void (*fwi_etcd_list_fn)(const fwi_etcd_listing *listing, void *arg);
-
-FW_MUST_CHECK int fwi_etcd_list_start(fwi_etcd_client *client, const char *key, bool tree,
-                                      uint64_t deadline_ms, bool impatient, fwi_etcd_list_fn fn,
-                                      void *arg, fwi_etcd_list **ret_list);
-/* No answer comes any more. */
-void fwi_etcd_list_drop(fwi_etcd_list *list);
-
-/* ---- txn.c ---- */
-
-/* Does a FWI_KV_TXN, and finishes it. */
-void fwi_etcd_txn(fwi_etcd_client *client, fwi_kv_op *op);
+extern const fwi_ec_transport fwi_etcd_transport;
 
 /* ---- watch.c, keep_alive.c: what all watches, and all leases, share ---- */
 
@@ -293,22 +257,12 @@ FW_MUST_CHECK int fwi_etcd_keep_alive_init(fwi_etcd_client *client);
 void fwi_etcd_watches_fini(fwi_etcd_client *client);
 void fwi_etcd_keep_alive_fini(fwi_etcd_client *client);
 
-/* ---- ops.c, watch.c, lease.c: the driver's functions ---- */
+/* ---- watch.c, client.c: the driver's functions; the others are the core's ---- */
 
-void fwi_etcd_submit(void *store, fwi_kv_op *op);
 void fwi_etcd_watch_start(void *store, fw_kv_watch *watch);
 void fwi_etcd_watch_stop(void *store, fw_kv_watch *watch);
-void fwi_etcd_lease_grant(void *store, fw_kv_lease *lease);
-void fwi_etcd_lease_revoke(void *store, fw_kv_lease *lease);
-/* client.c */
 int fwi_etcd_open(fw_kv *kv, const fw_url *url, const fwi_kv_access *access, void **ret_store);
 void fwi_etcd_close(void *store);
 void fwi_etcd_wait(void *store, uint32_t timeout_ms);
-
-/* A lease's time in etcd's seconds: rounded up, so that it never becomes 0. */
-static inline int64_t fwi_etcd_ttl_s(uint32_t ttl_ms)
-{
-    return ((int64_t)ttl_ms + 999) / 1000;
-}
 
 #endif

@@ -64,7 +64,7 @@ static void go_on(fwi_etcd_client *client, const char *text)
     fwi_etcd_endpoint_failed(client, keep->endpoint);
     take_back(keep);
     if (keep->attempts && keep->attempts % client->endpoint_count == 0)
-        fwi_loop_timer_start(client->loop, &keep->pause, fw_backoff_next_ms(&keep->backoff));
+        fwi_loop_timer_start(client->core.loop, &keep->pause, fw_backoff_next_ms(&keep->backoff));
     else
         pump(client);
 }
@@ -92,24 +92,21 @@ static void on_message(fwi_etcd_call *call, fw_slice message, void *arg)
     (void)call;
     fwi_etcd_client *client = arg;
     fwi_etcd_keep_alive *keep = client->keep_alive;
-    Epb__LeaseKeepAliveReply *reply =
-        epb__lease_keep_alive_reply__unpack(NULL, message.len, message.data);
-    if (!reply) {
+    int64_t id, ttl_s;
+    if (!fwi_etcd_read_lease(message, &id, &ttl_s)) {
         give_up(client, "malformed reply");
         return;
     }
-    fwi_etcd_renewal *renewal = find_sent(keep, reply->id);
-    int64_t ttl_s = reply->ttl > 0 ? reply->ttl : 0;
-    epb__lease_keep_alive_reply__free_unpacked(reply, NULL);
+    fwi_etcd_renewal *renewal = find_sent(keep, id);
     fwi_etcd_endpoint_served(client, keep->endpoint);
     fw_backoff_reset(&keep->backoff);
-    keep->heard_ms = fw_loop_now_ms(client->loop);
+    keep->heard_ms = fw_loop_now_ms(client->core.loop);
     keep->attempts = 0;
     keep->failure[0] = 0;
     if (!renewal)
         return;
     fwi_etcd_renewal_withdraw(renewal);
-    renewal->fn(renewal, ttl_s, renewal->arg);
+    renewal->fn(renewal, ttl_s > 0 ? ttl_s : 0, renewal->arg);
 }
 
 static void on_sent(fwi_etcd_call *call, void *arg)
@@ -138,7 +135,7 @@ static grpc_slice pack_next(fwi_etcd_client *client)
     fwi_etcd_renewal *renewal =
         fwi_container_of(fwi_list_pop(&keep->to_send), fwi_etcd_renewal, node);
     fwi_list_push_back(&keep->sent, &renewal->node);
-    renewal->asked_ms = fw_loop_now_ms(client->loop);
+    renewal->asked_ms = fw_loop_now_ms(client->core.loop);
     Epb__LeaseRequest request = EPB__LEASE_REQUEST__INIT;
     request.id = renewal->id;
     return fwi_etcd_pack(&request.base);
@@ -155,7 +152,7 @@ static void open_stream(fwi_etcd_client *client)
         .on_message = on_message, .on_sent = on_sent, .on_end = on_end, .arg = client};
     keep->endpoint = client->current;
     keep->generation = fwi_etcd_auth_generation(client);
-    keep->heard_ms = fw_loop_now_ms(client->loop);
+    keep->heard_ms = fw_loop_now_ms(client->core.loop);
     keep->attempts++;
     if (!fwi_etcd_client_check(client)) {
         grpc_slice message = pack_next(client);
@@ -166,7 +163,7 @@ static void open_stream(fwi_etcd_client *client)
     if (keep->stream)
         return;
     take_back(keep);
-    fwi_loop_timer_start(client->loop, &keep->pause, fw_backoff_next_ms(&keep->backoff));
+    fwi_loop_timer_start(client->core.loop, &keep->pause, fw_backoff_next_ms(&keep->backoff));
 }
 
 static bool is_waiting(const fwi_etcd_keep_alive *keep)
@@ -206,7 +203,7 @@ static void on_token(fwi_etcd_auth_wait *wait, int status, const char *detail, v
     if (status)
         (void)snprintf(keep->failure, sizeof keep->failure, "%s",
                        *detail ? detail : fw_strerror(status));
-    fwi_loop_timer_start(client->loop, &keep->pause, fw_backoff_next_ms(&keep->backoff));
+    fwi_loop_timer_start(client->core.loop, &keep->pause, fw_backoff_next_ms(&keep->backoff));
 }
 
 int fwi_etcd_keep_alive_init(fwi_etcd_client *client)
@@ -245,7 +242,7 @@ void fwi_etcd_renewal_fini(fwi_etcd_client *client, fwi_etcd_renewal *renewal)
     fwi_etcd_renewal_withdraw(renewal);
     if (--keep->renewals)
         return;
-    fwi_loop_timer_stop(client->loop, &keep->pause);
+    fwi_loop_timer_stop(client->core.loop, &keep->pause);
     fwi_etcd_auth_wait_cancel(&keep->auth_wait);
     if (keep->stream)
         fwi_etcd_call_drop(keep->stream);
@@ -270,7 +267,7 @@ void fwi_etcd_renewal_withdraw(fwi_etcd_renewal *renewal)
 void fwi_etcd_renewal_overdue(fwi_etcd_client *client, uint64_t limit_ms)
 {
     fwi_etcd_keep_alive *keep = client->keep_alive;
-    if (keep->stream && fw_loop_now_ms(client->loop) - keep->heard_ms >= limit_ms)
+    if (keep->stream && fw_loop_now_ms(client->core.loop) - keep->heard_ms >= limit_ms)
         give_up(client, "no answer in time");
 }
 

@@ -10,9 +10,9 @@
         .capabilities = FW_KV_CAN_SHARE_PROCESSES | FW_KV_CAN_SHARE_MACHINES | FW_KV_CAN_PERSIST | \
                         FW_KV_CAN_TXN | FW_KV_CAN_SEE_EVERY_CHANGE | FW_KV_CAN_RESUME,             \
         .takes = (what_it_takes), .max_value_bytes = MAX_VALUE_BYTES, .open = fwi_etcd_open,       \
-        .close = fwi_etcd_close, .submit = fwi_etcd_submit, .watch_start = fwi_etcd_watch_start,   \
-        .watch_stop = fwi_etcd_watch_stop, .lease_grant = fwi_etcd_lease_grant,                    \
-        .lease_revoke = fwi_etcd_lease_revoke, .wait = fwi_etcd_wait,                              \
+        .close = fwi_etcd_close, .submit = fwi_ec_submit, .watch_start = fwi_etcd_watch_start,     \
+        .watch_stop = fwi_etcd_watch_stop, .lease_grant = fwi_ec_lease_grant,                      \
+        .lease_revoke = fwi_ec_lease_revoke, .wait = fwi_etcd_wait,                                \
     }
 
 static const fwi_kv_driver plain = DRIVER("etcd", FWI_KV_TAKES_USER);

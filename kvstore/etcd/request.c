@@ -52,39 +52,10 @@ struct fwi_etcd_request {
     char detail[DETAIL_BYTES];
 };
 
-int fwi_etcd_status(grpc_status_code code, const char *text)
-{
-    switch (code) {
-    case GRPC_STATUS_OK:
-        return FW_OK;
-    case GRPC_STATUS_PERMISSION_DENIED:
-        return FW_EDENIED;
-    case GRPC_STATUS_UNAUTHENTICATED:
-        return FW_EAUTH;
-    case GRPC_STATUS_NOT_FOUND:
-        return strstr(text, "lease") ? FW_ELEASE : FW_ESTORE;
-    case GRPC_STATUS_OUT_OF_RANGE:
-        return strstr(text, "compacted") ? FW_ECOMPACTED : FW_ESTORE;
-    case GRPC_STATUS_INVALID_ARGUMENT:
-        if (strstr(text, "too large"))
-            return FW_EVALUESIZE;
-        /* How a store with users answers one who says no name. */
-        if (strstr(text, "user name is empty"))
-            return FW_EAUTH;
-        return strstr(text, "authentication failed") ? FW_EAUTH : FW_ESTORE;
-    case GRPC_STATUS_RESOURCE_EXHAUSTED:
-        if (strstr(text, "space exceeded"))
-            return FW_ENOSPACE;
-        return strstr(text, "larger than max") ? FW_EVALUESIZE : FW_ESTORE;
-    default:
-        return FW_ESTORE;
-    }
-}
-
 static void request_free(fwi_etcd_request *request)
 {
     fwi_list_remove(&request->node);
-    fwi_loop_timer_stop(request->client->loop, &request->timer);
+    fwi_loop_timer_stop(request->client->core.loop, &request->timer);
     fwi_etcd_auth_wait_cancel(&request->auth_wait);
     if (request->call)
         fwi_etcd_call_drop(request->call);
@@ -96,16 +67,17 @@ static void request_free(fwi_etcd_request *request)
 static void finish(fwi_etcd_request *request, int status, const char *detail,
                    const fwi_etcd_end *end)
 {
-    fwi_etcd_answer answer = {.status = status,
-                              .detail = detail,
-                              .message = end ? end->message : (fw_slice){NULL, 0},
-                              .slice = end ? end->slice : NULL,
-                              .asked_ms = request->asked_ms};
-    fwi_etcd_answer_fn fn = request->options.fn;
+    fwi_etcd_reply reply;
+    fwi_ec_answer answer = {.status = status, .detail = detail, .asked_ms = request->asked_ms};
+    if (end) {
+        reply = (fwi_etcd_reply){.message = end->message, .slice = end->slice};
+        answer.reply = &reply;
+    }
+    fwi_ec_answer_fn fn = request->options.fn;
     void *arg = request->options.arg;
     /* Off the list first: the callback may end the client's requests. */
     fwi_list_remove(&request->node);
-    fwi_loop_timer_stop(request->client->loop, &request->timer);
+    fwi_loop_timer_stop(request->client->core.loop, &request->timer);
     fn(&answer, arg);
     request_free(request);
 }
@@ -117,7 +89,7 @@ static void finish_failed(fwi_etcd_request *request, int status)
 
 static uint64_t time_left(const fwi_etcd_request *request)
 {
-    uint64_t now = fw_loop_now_ms(request->client->loop);
+    uint64_t now = fw_loop_now_ms(request->client->core.loop);
     return request->options.deadline_ms > now ? request->options.deadline_ms - now : 0;
 }
 
@@ -130,7 +102,7 @@ static void pause_or_finish(fwi_etcd_request *request)
     if (wait >= time_left(request) || request->options.impatient)
         finish_failed(request, request->status);
     else
-        fwi_loop_timer_start(request->client->loop, &request->timer, wait);
+        fwi_loop_timer_start(request->client->core.loop, &request->timer, wait);
 }
 
 /* After a failure that leaves the request undone: the next endpoint, later, or never. */
@@ -152,7 +124,7 @@ static void on_token(fwi_etcd_auth_wait *wait, int status, const char *detail, v
 {
     (void)wait;
     fwi_etcd_request *request = arg;
-    fwi_loop_timer_stop(request->client->loop, &request->timer);
+    fwi_loop_timer_stop(request->client->core.loop, &request->timer);
     if (status)
         set_failure(request, status, detail);
     if (status == FW_EUNREACHABLE || status == FW_EDEADLINE)
@@ -172,7 +144,7 @@ static void wait_for_token(fwi_etcd_request *request, unsigned generation)
 {
     if (!request->status)
         set_failure(request, FW_EUNREACHABLE, "authentication: no answer in time");
-    fwi_loop_timer_start(request->client->loop, &request->timer, time_left(request));
+    fwi_loop_timer_start(request->client->core.loop, &request->timer, time_left(request));
     fwi_etcd_auth_renew(request->client, generation, &request->auth_wait);
 }
 
@@ -181,28 +153,13 @@ static bool needs_token(const fwi_etcd_request *request)
     return request->options.method != FWI_ETCD_AUTHENTICATE;
 }
 
-/* True if a member has refused without doing anything, because it has no leader just now. */
-static bool is_refusal(const fwi_etcd_end *end)
-{
-    return end->code == GRPC_STATUS_UNAVAILABLE && !strcmp(end->text, "etcdserver: no leader");
-}
-
-/* True if the status does not say whether the request was carried out. */
-static bool is_lost(grpc_status_code code)
-{
-    return code == GRPC_STATUS_UNAVAILABLE || code == GRPC_STATUS_DEADLINE_EXCEEDED ||
-           code == GRPC_STATUS_CANCELLED || code == GRPC_STATUS_UNKNOWN ||
-           code == GRPC_STATUS_INTERNAL || code == GRPC_STATUS_ABORTED ||
-           code == GRPC_STATUS_DATA_LOSS;
-}
-
 static void on_end(fwi_etcd_call *call, const fwi_etcd_end *end, void *arg)
 {
     (void)call;
     fwi_etcd_request *request = arg;
     fwi_etcd_client *client = request->client;
     request->call = NULL;
-    fwi_loop_timer_stop(client->loop, &request->timer);
+    fwi_loop_timer_stop(client->core.loop, &request->timer);
     if (needs_token(request) && fwi_etcd_is_auth_refusal(client, end->code, end->text)) {
         set_failure(request, FW_EAUTH, end->text);
         if (++request->refusals > MAX_REFUSALS)
@@ -211,10 +168,10 @@ static void on_end(fwi_etcd_call *call, const fwi_etcd_end *end, void *arg)
             wait_for_token(request, request->generation);
         return;
     }
-    bool refused = is_refusal(end);
-    if (end->was_sent && !is_lost(end->code) && !refused) {
+    bool refused = fwi_ec_has_no_leader((int)end->code, end->text);
+    if (end->was_sent && !fwi_ec_is_lost((int)end->code) && !refused) {
         fwi_etcd_endpoint_served(client, request->endpoint);
-        finish(request, fwi_etcd_status(end->code, end->text), end->text, end);
+        finish(request, fwi_ec_status((int)end->code, end->text), end->text, end);
         return;
     }
     fwi_etcd_endpoint_failed(client, request->endpoint);
@@ -264,7 +221,7 @@ static bool attempt(fwi_etcd_request *request, uint64_t left)
     }
     request->endpoint = client->current;
     request->generation = fwi_etcd_auth_generation(client);
-    request->asked_ms = fw_loop_now_ms(client->loop);
+    request->asked_ms = fw_loop_now_ms(client->core.loop);
     request->attempts++;
     request->call =
         fwi_etcd_call_start(client, request->endpoint, request->options.method, request->message,
@@ -275,7 +232,7 @@ static bool attempt(fwi_etcd_request *request, uint64_t left)
     size_t untried = (count - request->attempts % count) % count;
     uint64_t share = left / (untried + 1);
     if (untried)
-        fwi_loop_timer_start(client->loop, &request->timer,
+        fwi_loop_timer_start(client->core.loop, &request->timer,
                              share > LEAST_ATTEMPT_MS ? share : LEAST_ATTEMPT_MS);
     return true;
 }
@@ -310,7 +267,7 @@ int fwi_etcd_request_start(fwi_etcd_client *client, const fwi_etcd_request_optio
     uint64_t left = time_left(request);
     if (!left) {
         /* Too late; but no answer comes inside this call. */
-        fwi_loop_timer_start(client->loop, &request->timer, 0);
+        fwi_loop_timer_start(client->core.loop, &request->timer, 0);
     } else if (!attempt(request, left)) {
         request_free(request);
         return UV_ENOMEM;

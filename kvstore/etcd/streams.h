@@ -7,7 +7,7 @@
  *     watch_probe.c   what they may have missed
  *     watch_events.c  from a message to the front's batch
  *     keep_alive.c    the stream of renewals
- *     lease.c         one lease: its time
+ *     lease.c         one lease: when it is renewed, and how
  */
 #ifndef FWI_ETCD_STREAMS_H
 #define FWI_ETCD_STREAMS_H
@@ -64,7 +64,7 @@ struct fwi_etcd_watch {
     uint8_t refusals; /* by the server, perhaps for an old token */
     bool delivering, stopped;
     uint64_t cluster; /* of the last list */
-    fwi_etcd_list *list;
+    fwi_ec_list *list;
     /* watch_stream.c's */
     fwi_etcd_watch_stream *stream;
     fwi_etcd_ride ride;
@@ -132,5 +132,18 @@ void fwi_etcd_renewal_withdraw(fwi_etcd_renewal *renewal);
 void fwi_etcd_renewal_overdue(fwi_etcd_client *client, uint64_t limit_ms);
 /* Why there is no answer, in words; "" if there is no reason to tell. */
 const char *fwi_etcd_renewal_failure(const fwi_etcd_client *client);
+
+/* ---- lease.c: see fwi_ec_renewer ---- */
+
+typedef struct fwi_etcd_lease {
+    fwi_ec_lease core;
+    fwi_etcd_renewal renewal; /* while it is held */
+} fwi_etcd_lease;
+
+void fwi_etcd_lease_begin(fwi_ec_lease *core);
+void fwi_etcd_lease_end(fwi_ec_lease *core);
+uint64_t fwi_etcd_lease_confirmed(fwi_ec_lease *core);
+void fwi_etcd_lease_due(fwi_ec_lease *core);
+const char *fwi_etcd_lease_trouble(const fwi_ec_lease *core);
 
 #endif

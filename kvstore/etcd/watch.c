@@ -36,7 +36,7 @@ static void set_waiting(fwi_etcd_watch *watch)
     fwi_etcd_watches *all = watch->client->watches;
     watch->state = FWI_ETCD_WAITING;
     fwi_list_push_back(&all->waiting, &watch->node);
-    fwi_loop_defer(watch->client->loop, &all->serve);
+    fwi_loop_defer(watch->client->core.loop, &all->serve);
 }
 
 /* Lets go of everything that is under way; it is in no list then, and on no stream. */
@@ -46,10 +46,10 @@ static void quiesce(fwi_etcd_watch *watch)
     fwi_etcd_watch_stream_leave(watch);
     fwi_list_remove(&watch->node);
     if (watch->list) {
-        fwi_etcd_list_drop(watch->list);
+        fwi_ec_list_drop(watch->list);
         watch->list = NULL;
         all->listing--;
-        fwi_loop_defer(watch->client->loop, &all->serve);
+        fwi_loop_defer(watch->client->core.loop, &all->serve);
     }
 }
 
@@ -59,7 +59,7 @@ static void watch_free(fwi_etcd_watch *watch)
     quiesce(watch);
     free(watch);
     if (fwi_list_empty(&client->watches->waiting))
-        fwi_loop_timer_stop(client->loop, &client->watches->pause);
+        fwi_loop_timer_stop(client->core.loop, &client->watches->pause);
     if (fwi_list_empty(&client->watches->refused))
         fwi_etcd_auth_wait_cancel(&client->watches->auth_wait);
 }
@@ -132,7 +132,7 @@ static void set_pause(fwi_etcd_watches *all, fw_loop *loop)
 static void wait_and_retry(fwi_etcd_watch *watch, int reason, const char *detail)
 {
     quiesce(watch);
-    set_pause(watch->client->watches, watch->client->loop);
+    set_pause(watch->client->watches, watch->client->core.loop);
     set_waiting(watch);
     (void)fwi_etcd_watch_stale(watch, reason, detail);
 }
@@ -215,13 +215,13 @@ static void on_list_failed(fwi_etcd_watch *watch, int status, const char *detail
         tell_waiting(all, status, detail);
 }
 
-static void on_list(const fwi_etcd_listing *listing, void *arg)
+static void on_list(const fwi_ec_listing *listing, void *arg)
 {
     fwi_etcd_watch *watch = arg;
     fwi_etcd_watches *all = watch->client->watches;
     watch->list = NULL;
     all->listing--;
-    fwi_loop_defer(watch->client->loop, &all->serve);
+    fwi_loop_defer(watch->client->core.loop, &all->serve);
     if (listing->status) {
         on_list_failed(watch, listing->status, listing->detail);
         return;
@@ -230,12 +230,7 @@ static void on_list(const fwi_etcd_listing *listing, void *arg)
     watch->cluster = listing->cluster;
     watch->list_wanted = false;
     fw_kv_watch *front = watch->front;
-    fwi_kv_watch_list_begin(front);
-    for (size_t i = 0; i < listing->pairs->count; i++) {
-        const fw_kv_pair *pair = &listing->pairs->items[i];
-        fwi_kv_watch_list_pair(front, pair->key, strlen(pair->key), pair->value, pair->revision,
-                               pair->lease);
-    }
+    fwi_ec_listing_tell(listing, front);
     before_report(watch);
     if (after_report(watch, fwi_kv_watch_list_end(front, listing->revision)))
         join_stream(watch);
@@ -245,9 +240,9 @@ static void begin_list(fwi_etcd_watch *watch)
 {
     fwi_etcd_client *client = watch->client;
     watch->state = FWI_ETCD_LISTING;
-    uint64_t deadline_ms = fw_loop_now_ms(client->loop) + fwi_kv_timeout_ms(client->kv);
-    int err = fwi_etcd_list_start(client, watch->front->key, watch->front->tree, deadline_ms, true,
-                                  on_list, watch, &watch->list);
+    uint64_t deadline_ms = fw_loop_now_ms(client->core.loop) + fwi_kv_timeout_ms(client->core.kv);
+    int err = fwi_ec_list_start(&client->core, watch->front->key, watch->front->tree, deadline_ms,
+                                true, on_list, watch, &watch->list);
     if (err)
         fwi_etcd_watch_retry(watch, err, NULL);
     else
@@ -307,8 +302,8 @@ void fwi_etcd_watches_fini(fwi_etcd_client *client)
     fwi_etcd_watches *all = client->watches;
     if (!all)
         return;
-    fwi_loop_timer_stop(client->loop, &all->pause);
-    fwi_loop_defer_cancel(client->loop, &all->serve);
+    fwi_loop_timer_stop(client->core.loop, &all->pause);
+    fwi_loop_defer_cancel(client->core.loop, &all->serve);
     fwi_etcd_auth_wait_cancel(&all->auth_wait);
     free(all);
 }
@@ -320,7 +315,7 @@ void fwi_etcd_watch_start(void *store, fw_kv_watch *front)
     front->driver_data = watch;
     if (!watch) {
         fwi_list_push_back(&client->watches->unserved, &front->node);
-        fwi_loop_defer(client->loop, &client->watches->serve);
+        fwi_loop_defer(client->core.loop, &client->watches->serve);
         return;
     }
     *watch = (fwi_etcd_watch){.client = client, .front = front, .list_wanted = true};

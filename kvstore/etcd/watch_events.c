@@ -35,7 +35,7 @@ void fwi_etcd_events_forget(fwi_etcd_watch *watch)
 bool fwi_etcd_events_check(const fwi_etcd_notice *notice)
 {
     fwi_etcd_notice reader = *notice;
-    fwi_etcd_pair pair;
+    fwi_ec_pair pair;
     bool is_delete;
     while (fwi_etcd_notice_next(&reader, &is_delete, &pair))
         ;
@@ -47,13 +47,13 @@ bool fwi_etcd_events_check(const fwi_etcd_notice *notice)
 static int64_t feed(fwi_etcd_watch *watch, fw_slice bytes)
 {
     fwi_etcd_notice reader = {.events = fwi_wire_of(bytes)};
-    fwi_etcd_pair pair;
+    fwi_ec_pair pair;
     bool is_delete;
     int64_t revision = 0;
     while (fwi_etcd_notice_next(&reader, &is_delete, &pair)) {
         fw_slice key;
         revision = pair.revision;
-        if (!fwi_etcd_key_strip(watch->client, pair.key, &key))
+        if (!fwi_ec_key_strip(&watch->client->core, pair.key, &key))
             continue;
         if (is_delete)
             fwi_kv_watch_delete(watch->front, key.data, key.len, pair.revision);
@@ -93,7 +93,7 @@ static bool find_last(const fwi_etcd_notice *notice, fw_slice message, int64_t *
                       size_t *ret_before)
 {
     fwi_etcd_notice reader = *notice;
-    fwi_etcd_pair pair;
+    fwi_ec_pair pair;
     bool is_delete, has_events = false;
     const uint8_t *at = reader.events.next, *start = message.data;
     while (fwi_etcd_notice_next(&reader, &is_delete, &pair)) {

@@ -14,8 +14,6 @@
  */
 #include "watch_stream.h"
 
-#include "etcd.pb-c.h"
-
 #include <fairway/error.h>
 #include <stdlib.h>
 #include <uv.h>
@@ -39,14 +37,14 @@ static void judge(fwi_etcd_watch_stream *stream, fwi_etcd_watch *watch, int stat
     }
 }
 
-static void on_probed(const fwi_etcd_answer *answer, void *arg)
+static void on_probed(const fwi_ec_answer *answer, void *arg)
 {
     fwi_etcd_watch_stream *stream = arg;
     fwi_etcd_range range = {.revision = 0};
     int status = answer->status;
     bool is_history_gone = status == FW_ECOMPACTED && stream->probe_revision;
     stream->probe = NULL;
-    if (!status && !fwi_etcd_range_init(&range, answer->message)) {
+    if (!status && !fwi_etcd_range_init(&range, ((const fwi_etcd_reply *)answer->reply)->message)) {
         fwi_etcd_watch_stream_fail(stream, FW_EPROTOCOL, "malformed reply");
         return;
     }
@@ -69,24 +67,12 @@ static void on_probed(const fwi_etcd_answer *answer, void *arg)
 /* Reads at a revision (0: now); of a key that its watch may read. */
 static int read_at(fwi_etcd_watch_stream *stream, const fwi_etcd_watch *watch, int64_t revision)
 {
-    fwi_etcd_client *client = stream->client;
-    fwi_etcd_keys keys;
-    if (!fwi_etcd_keys_init(&keys, client, watch->front->key, watch->front->tree))
+    fwi_ec_store *core = &stream->client->core;
+    fwi_ec_keys keys;
+    if (!fwi_ec_keys_init(&keys, core, watch->front->key, watch->front->tree))
         return UV_ENOMEM;
-    Epb__RangeRequest range = EPB__RANGE_REQUEST__INIT;
-    range.key = keys.key;
-    range.count_only = true;
-    range.revision = revision;
-    fwi_etcd_request_options options = {.method = FWI_ETCD_RANGE,
-                                        .message = &range.base,
-                                        .deadline_ms = fw_loop_now_ms(client->loop) +
-                                                       fwi_kv_timeout_ms(client->kv),
-                                        .repeatable = true,
-                                        .impatient = true,
-                                        .fn = on_probed,
-                                        .arg = stream};
-    int err = fwi_etcd_request_start(client, &options, &stream->probe);
-    fwi_etcd_keys_fini(&keys);
+    int err = fwi_ec_ask_revision(core, keys.key, revision, on_probed, stream, &stream->probe);
+    fwi_ec_keys_fini(&keys);
     return err;
 }
 

@@ -42,7 +42,7 @@
 static void stream_free(fwi_etcd_watch_stream *stream)
 {
     fwi_list_remove(&stream->node);
-    fwi_loop_timer_stop(stream->client->loop, &stream->timer);
+    fwi_loop_timer_stop(stream->client->core.loop, &stream->timer);
     fwi_etcd_auth_wait_cancel(&stream->auth_wait);
     if (stream->probe)
         fwi_etcd_request_drop(stream->probe);
@@ -84,7 +84,7 @@ static fwi_etcd_watch *find(const fwi_etcd_watch_stream *stream, int64_t id)
 
 static void drop_call(fwi_etcd_watch_stream *stream)
 {
-    fwi_loop_timer_stop(stream->client->loop, &stream->timer);
+    fwi_loop_timer_stop(stream->client->core.loop, &stream->timer);
     if (stream->call)
         fwi_etcd_call_drop(stream->call);
     if (stream->probe)
@@ -109,7 +109,7 @@ static void drop_call(fwi_etcd_watch_stream *stream)
 
 static void set_backoff(fwi_etcd_watch_stream *stream)
 {
-    fwi_loop_timer_start(stream->client->loop, &stream->timer,
+    fwi_loop_timer_start(stream->client->core.loop, &stream->timer,
                          fw_backoff_next_ms(&stream->backoff));
 }
 
@@ -162,7 +162,7 @@ static void refuse(fwi_etcd_watch_stream *stream, fwi_etcd_watch *watch, fw_slic
     } else if (is_denied) {
         fwi_etcd_watch_end(watch, FW_EDENIED, reason);
     } else {
-        fwi_etcd_watch_retry(watch, fwi_etcd_status(GRPC_STATUS_INVALID_ARGUMENT, reason), reason);
+        fwi_etcd_watch_retry(watch, fwi_ec_status(FWI_EC_INVALID_ARGUMENT, reason), reason);
     }
 }
 
@@ -176,12 +176,12 @@ static void push_cancel(fwi_etcd_watch_stream *stream, int64_t id)
 
 static void on_created(fwi_etcd_watch_stream *stream, const fwi_etcd_notice *notice)
 {
-    fwi_loop_timer_stop(stream->client->loop, &stream->timer);
+    fwi_loop_timer_stop(stream->client->core.loop, &stream->timer);
     int64_t asked = stream->creating[stream->creating_first];
     stream->creating_first = (stream->creating_first + 1) % FWI_ETCD_CREATES;
     if (--stream->creating_count)
-        fwi_loop_timer_start(stream->client->loop, &stream->timer,
-                             fwi_kv_timeout_ms(stream->client->kv));
+        fwi_loop_timer_start(stream->client->core.loop, &stream->timer,
+                             fwi_kv_timeout_ms(stream->client->core.kv));
     fwi_etcd_watch *watch = find(stream, asked);
     fwi_etcd_endpoint_served(stream->client, stream->endpoint);
     if (!notice->canceled)
@@ -286,7 +286,7 @@ static void on_call_end(fwi_etcd_call *call, const fwi_etcd_end *end, void *arg)
         fwi_etcd_watch_stream_finish(stream);
         return;
     }
-    int reason = fwi_etcd_status(end->code, end->text);
+    int reason = fwi_ec_status((int)end->code, end->text);
     if (reason == FW_EDENIED || reason == FW_EAUTH)
         end_all(stream, reason, end->text);
     else
@@ -313,8 +313,8 @@ static grpc_slice pack(Epb__WatchCreate *create, Epb__WatchCancel *cancel)
 static bool pack_create(fwi_etcd_watch_stream *stream, grpc_slice *ret_message)
 {
     fwi_etcd_watch *watch = fwi_container_of(stream->to_create.next, fwi_etcd_watch, node);
-    fwi_etcd_keys keys;
-    if (!fwi_etcd_keys_init(&keys, stream->client, watch->front->key, watch->front->tree))
+    fwi_ec_keys keys;
+    if (!fwi_ec_keys_init(&keys, &stream->client->core, watch->front->key, watch->front->tree))
         return false;
     watch->id = (int64_t)(((uint64_t)++stream->sequence << FWI_ETCD_SLOT_BITS) | watch->slot);
     watch->ride = FWI_ETCD_CREATING;
@@ -322,17 +322,17 @@ static bool pack_create(fwi_etcd_watch_stream *stream, grpc_slice *ret_message)
     stream->creating[(stream->creating_first + stream->creating_count++) % FWI_ETCD_CREATES] =
         watch->id;
     Epb__WatchCreate create = EPB__WATCH_CREATE__INIT;
-    create.key = keys.key;
-    create.range_end = keys.end;
+    create.key = fwi_etcd_bytes(keys.key);
+    create.range_end = fwi_etcd_bytes(keys.end);
     create.start_revision = watch->front->revision + 1;
     create.progress_notify = true;
     create.fragment = true;
     create.watch_id = watch->id;
     *ret_message = pack(&create, NULL);
-    fwi_etcd_keys_fini(&keys);
+    fwi_ec_keys_fini(&keys);
     if (stream->creating_count == 1)
-        fwi_loop_timer_start(stream->client->loop, &stream->timer,
-                             fwi_kv_timeout_ms(stream->client->kv));
+        fwi_loop_timer_start(stream->client->core.loop, &stream->timer,
+                             fwi_kv_timeout_ms(stream->client->core.kv));
     return true;
 }
 
@@ -424,7 +424,7 @@ static fwi_etcd_watch_stream *stream_with_room(fwi_etcd_client *client)
     fwi_list_init(&stream->to_create);
     fw_backoff_init(&stream->backoff, BACKOFF_MS, MAX_BACKOFF_MS);
     fwi_list_push_back(&client->watches->streams, &stream->node);
-    fwi_loop_timer_start(client->loop, &stream->timer, 0); /* opens it */
+    fwi_loop_timer_start(client->core.loop, &stream->timer, 0); /* opens it */
     return stream;
 }
 

@@ -25,7 +25,7 @@ struct fwi_etcd_watch_stream {
     size_t creating_first, creating_count;
     int64_t cancels[FWI_ETCD_RIDERS];
     size_t cancel_count;
-    fwi_etcd_request *probe;
+    void *probe;            /* a request */
     int64_t probe_revision; /* of a probe for those BEHIND; 0: for those UNSURE */
     int64_t compacted;      /* the last of our revisions that the history does not follow */
     bool bisecting;         /* there is one, and not all others are known not to be */

@@ -82,10 +82,10 @@ static bool read_header(fw_slice bytes, uint64_t *ret_cluster, int64_t *ret_revi
     return !wire.bad;
 }
 
-static bool read_pair(fw_slice bytes, fwi_etcd_pair *ret_pair)
+static bool read_pair(fw_slice bytes, fwi_ec_pair *ret_pair)
 {
     fwi_wire wire = fwi_wire_of(bytes);
-    *ret_pair = (fwi_etcd_pair){.key = {"", 0}, .value = {"", 0}};
+    *ret_pair = (fwi_ec_pair){.key = {"", 0}, .value = {"", 0}};
     for (wire_field field; next_field(&wire, &field);) {
         switch (field.number) {
         case 1:
@@ -124,12 +124,94 @@ bool fwi_etcd_range_init(fwi_etcd_range *ret_range, fw_slice message)
     return !wire.bad;
 }
 
-bool fwi_etcd_range_next(fwi_etcd_range *range, fwi_etcd_pair *ret_pair)
+bool fwi_etcd_range_next(fwi_etcd_range *range, fwi_ec_pair *ret_pair)
 {
     for (wire_field field; next_field(&range->pairs, &field);)
         if (field.number == 2)
             return read_pair(field.bytes, ret_pair) || fail(&range->pairs);
     return false;
+}
+
+bool fwi_etcd_read_change(fw_slice message, int64_t *ret_revision, int64_t *ret_deleted)
+{
+    fwi_wire wire = fwi_wire_of(message);
+    uint64_t cluster;
+    *ret_revision = *ret_deleted = 0;
+    for (wire_field field; next_field(&wire, &field);) {
+        if (field.number == 1) {
+            if (!read_header(field.bytes, &cluster, ret_revision))
+                return false;
+        } else if (field.number == 2) {
+            *ret_deleted = (int64_t)field.value;
+        }
+    }
+    return !wire.bad;
+}
+
+bool fwi_etcd_read_lease(fw_slice message, int64_t *ret_id, int64_t *ret_ttl_s)
+{
+    fwi_wire wire = fwi_wire_of(message);
+    *ret_id = *ret_ttl_s = 0;
+    for (wire_field field; next_field(&wire, &field);) {
+        if (field.number == 2)
+            *ret_id = (int64_t)field.value;
+        else if (field.number == 3)
+            *ret_ttl_s = (int64_t)field.value;
+    }
+    return !wire.bad;
+}
+
+bool fwi_etcd_read_range(fw_slice message, fwi_ec_range *ret_range)
+{
+    fwi_etcd_range range;
+    if (!fwi_etcd_range_init(&range, message))
+        return false;
+    *ret_range = (fwi_ec_range){.revision = range.revision, .count = range.count};
+    ret_range->has_pair = fwi_etcd_range_next(&range, &ret_range->pair);
+    return !range.pairs.bad;
+}
+
+static bool read_response(fw_slice bytes, fwi_ec_response *ret_response)
+{
+    fwi_wire wire = fwi_wire_of(bytes);
+    int64_t revision;
+    *ret_response = (fwi_ec_response){.method = FWI_EC_METHODS};
+    for (wire_field field; next_field(&wire, &field);) {
+        if (field.number == 1) {
+            ret_response->method = FWI_EC_RANGE;
+            if (!fwi_etcd_read_range(field.bytes, &ret_response->range))
+                return false;
+        } else if (field.number == 2) {
+            ret_response->method = FWI_EC_PUT;
+        } else if (field.number == 3) {
+            ret_response->method = FWI_EC_DELETE;
+            if (!fwi_etcd_read_change(field.bytes, &revision, &ret_response->deleted))
+                return false;
+        }
+    }
+    return !wire.bad;
+}
+
+bool fwi_etcd_read_txn(fw_slice message, fwi_ec_txn_reply *ret_reply)
+{
+    fwi_wire wire = fwi_wire_of(message);
+    uint64_t cluster;
+    ret_reply->revision = 0;
+    ret_reply->succeeded = false;
+    ret_reply->count = 0;
+    for (wire_field field; next_field(&wire, &field);) {
+        if (field.number == 1) {
+            if (!read_header(field.bytes, &cluster, &ret_reply->revision))
+                return false;
+        } else if (field.number == 2) {
+            ret_reply->succeeded = field.value != 0;
+        } else if (field.number == 3) {
+            if (ret_reply->count == FW_KV_TXN_MAX ||
+                !read_response(field.bytes, &ret_reply->responses[ret_reply->count++]))
+                return false;
+        }
+    }
+    return !wire.bad;
 }
 
 bool fwi_etcd_notice_init(fwi_etcd_notice *ret_notice, fw_slice message)
@@ -170,14 +252,14 @@ bool fwi_etcd_notice_init(fwi_etcd_notice *ret_notice, fw_slice message)
     return !wire.bad;
 }
 
-bool fwi_etcd_notice_next(fwi_etcd_notice *notice, bool *ret_is_delete, fwi_etcd_pair *ret_pair)
+bool fwi_etcd_notice_next(fwi_etcd_notice *notice, bool *ret_is_delete, fwi_ec_pair *ret_pair)
 {
     for (wire_field field; next_field(&notice->events, &field);) {
         if (field.number != 11)
             continue;
         fwi_wire event = fwi_wire_of(field.bytes);
         *ret_is_delete = false;
-        *ret_pair = (fwi_etcd_pair){.key = {"", 0}, .value = {"", 0}};
+        *ret_pair = (fwi_ec_pair){.key = {"", 0}, .value = {"", 0}};
         for (wire_field part; next_field(&event, &part);) {
             if (part.number == 1)
                 *ret_is_delete = part.value == 1;

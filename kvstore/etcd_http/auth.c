@@ -75,7 +75,7 @@ int fwi_eh_auth_init(fwi_eh_client *client, const fwi_kv_access *access)
 void fwi_eh_auth_fini(fwi_eh_client *client)
 {
     fwi_eh_auth *auth = &client->auth;
-    fwi_loop_defer_cancel(client->loop, &auth->tell);
+    fwi_loop_defer_cancel(client->core.loop, &auth->tell);
     headers_drop(&auth->plain);
     headers_drop(&auth->signed_in);
     free(auth->user);
@@ -93,11 +93,11 @@ fwi_eh_headers *fwi_eh_auth_headers(fwi_eh_client *client)
 bool fwi_eh_is_auth_refusal(int code, const char *text)
 {
     switch (code) {
-    case FWI_EH_UNAUTHENTICATED:
+    case FWI_EC_UNAUTHENTICATED:
         return true;
-    case FWI_EH_INVALID_ARGUMENT:
+    case FWI_EC_INVALID_ARGUMENT:
         return strstr(text, "auth store is old") || strstr(text, "user name is empty");
-    case FWI_EH_UNKNOWN:
+    case FWI_EC_UNKNOWN:
         return strstr(text, "revision in header is old") != NULL;
     default:
         return false;
@@ -152,22 +152,23 @@ static int take_token(fwi_eh_auth *auth, const cJSON *reply)
     return auth->signed_in ? FW_OK : UV_ENOMEM;
 }
 
-static void on_authenticated(const fwi_eh_answer *answer, void *arg)
+static void on_authenticated(const fwi_ec_answer *answer, void *arg)
 {
     fwi_eh_client *client = arg;
     fwi_eh_auth *auth = &client->auth;
     auth->request = NULL;
     int status = answer->status;
     const char *detail = answer->detail;
-    if (answer->code == FWI_EH_FAILED_PRECONDITION && strstr(detail, "not enabled")) {
+    const fwi_eh_reply *reply = answer->reply; /* NULL: there is none */
+    if (reply && reply->code == FWI_EC_FAILED_PRECONDITION && strstr(detail, "not enabled")) {
         auth->not_needed = true;
         status = FW_OK;
     } else if (!status) {
-        status = take_token(auth, answer->json);
+        status = take_token(auth, reply->json);
         detail = status ? "malformed token" : "";
     }
     if (status == FW_EAUTH) {
-        auth->refused_until_ms = fw_loop_now_ms(client->loop) + HOLD_MS;
+        auth->refused_until_ms = fw_loop_now_ms(client->core.loop) + HOLD_MS;
         auth->refusal = status;
         (void)snprintf(auth->detail, sizeof auth->detail, "%s", detail);
     }
@@ -198,8 +199,8 @@ static int authenticate(fwi_eh_client *client)
     }
     fwi_eh_request_options options = {.path = "/v3/auth/authenticate",
                                       .body = &text,
-                                      .deadline_ms = fw_loop_now_ms(client->loop) +
-                                                     fwi_kv_timeout_ms(client->kv),
+                                      .deadline_ms = fw_loop_now_ms(client->core.loop) +
+                                                     fwi_kv_timeout_ms(client->core.kv),
                                       .repeatable = true,
                                       .urgent = true,
                                       .is_secret = true,
@@ -214,13 +215,13 @@ void fwi_eh_auth_wait(fwi_eh_client *client, fwi_eh_token_waiter *waiter)
     fwi_list_push_back(&auth->waiters, &waiter->node);
     if (auth->request || auth->tell.node.next)
         return;
-    if (fw_loop_now_ms(client->loop) >= auth->refused_until_ms) {
+    if (fw_loop_now_ms(client->core.loop) >= auth->refused_until_ms) {
         auth->refusal = authenticate(client);
         auth->detail[0] = 0;
     }
     if (auth->refusal) {
         auth->tell.fn = on_tell;
         auth->tell.arg = auth;
-        fwi_loop_defer(client->loop, &auth->tell);
+        fwi_loop_defer(client->core.loop, &auth->tell);
     }
 }

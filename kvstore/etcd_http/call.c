@@ -324,7 +324,7 @@ static void judge_foreign(const fwi_eh_call *call, fwi_eh_end *end, char *ret_te
     (void)snprintf(ret_text, size, "HTTP %ld: %.*s", call->http_status, (int)len,
                    len ? call->data : "");
     end->text = ret_text;
-    end->code = FWI_EH_FAILED_PRECONDITION;
+    end->code = FWI_EC_FAILED_PRECONDITION;
     if (call->http_status >= 500)
         end->outcome = FWI_EH_LOST;
 }

@@ -2,14 +2,15 @@
  * etcd+http://host:port[,host:port...]/prefix, and etcd+https: the client object, its life, its
  * endpoints. The whole driver, from below:
  *
- *     json.c  notice.c  txn.c  keyspace.c     requests and replies
+ *     json.c  notice.c     requests and replies
  *     multi.c     the calls on curl's multi handle (../curl_loop.c has that on the loop)
  *     call.c      one exchange over HTTP, or a stream of messages
  *     health.c    which endpoints are alive
  *     auth.c      the token of a store with users
  *     request.c   a unary call with failover, token and deadline
- *     list.c      a range of any size, in pages of one revision
- *     ops.c  watch.c  lease.c     the contract
+ *     watch.c     a watch, on a stream of its own
+ *     transport.c what the core asks, as JSON; when leases are renewed
+ *     ../etcd_core    operations, lists, transactions, leases, keys, PEM files
  *
  * Everything runs on the loop's thread; curl's resolver has threads of its own for names.
  *
@@ -69,38 +70,33 @@ static int copy(const char *text, char **ret_copy)
     return text && !*ret_copy ? UV_ENOMEM : FW_OK;
 }
 
+/* The files that the user has named, looked at when the store is opened: curl would find out at the
+ * first connection only, and then say less. curl reads them again for each connection, so those
+ * that are renewed on disk are used. */
+static int check_files(fw_kv *kv, const fwi_kv_access *access)
+{
+    char detail[FWI_EC_PEM_DETAIL_BYTES];
+    fwi_ec_pems texts;
+    int err = fwi_ec_pems_read(access->cacert, access->cert, access->key, &texts, detail);
+    if (err)
+        return fwi_kv_open_failed(kv, err, "%s", detail);
+    fwi_ec_pems_fini(&texts);
+    return FW_OK;
+}
+
 static int set_access(fwi_eh_client *client, const fwi_kv_access *access)
 {
-    char detail[FWI_EH_DETAIL_BYTES];
     if (!access->user != !access->password)
-        return fwi_kv_open_failed(client->kv, FW_EOPTION, "a user and a password go together");
-    int err = fwi_eh_tls_check(access, detail, sizeof detail);
+        return fwi_kv_open_failed(client->core.kv, FW_EOPTION, "a user and a password go together");
+    int err = check_files(client->core.kv, access);
     if (err)
-        return fwi_kv_open_failed(client->kv, err, "%s", detail);
+        return err;
     err = copy(access->cacert, &client->cacert);
     if (!err)
         err = copy(access->cert, &client->cert);
     if (!err)
         err = copy(access->key, &client->key);
     return err ? err : fwi_eh_auth_init(client, access);
-}
-
-/* The path as what stands before every key: "" or "/demo". */
-static int prefix_of(const fw_url *url, char **ret_prefix)
-{
-    char *path;
-    int err = fwi_kv_key_normalise(url->path, true, &path);
-    if (err)
-        return err == FW_EKEY ? FW_EURL : err;
-    size_t len = strlen(path);
-    char *prefix = malloc(len + 2);
-    if (prefix) {
-        prefix[0] = len ? '/' : 0;
-        memcpy(prefix + (len ? 1 : 0), path, len + 1);
-    }
-    free(path);
-    *ret_prefix = prefix;
-    return prefix ? FW_OK : UV_ENOMEM;
 }
 
 static void client_free(fwi_eh_client *client)
@@ -111,7 +107,7 @@ static void client_free(fwi_eh_client *client)
     }
     fwi_eh_auth_fini(client);
     free(client->endpoints);
-    free(client->prefix);
+    fwi_ec_store_fini(&client->core);
     free(client->cacert);
     free(client->cert);
     free(client->key);
@@ -120,10 +116,7 @@ static void client_free(fwi_eh_client *client)
 
 static int client_init(fwi_eh_client *client, const fw_url *url, const fwi_kv_access *access)
 {
-    int err = prefix_of(url, &client->prefix);
-    if (err)
-        return err;
-    client->prefix_len = strlen(client->prefix);
+    int err = FW_OK;
     client->endpoints = calloc(url->host_count, sizeof *client->endpoints);
     if (!client->endpoints)
         return UV_ENOMEM;
@@ -145,11 +138,11 @@ int fwi_eh_open(fw_kv *kv, const fw_url *url, const fwi_kv_access *access, void 
     fwi_eh_client *client = calloc(1, sizeof *client);
     if (!client)
         return UV_ENOMEM;
-    client->kv = kv;
-    client->loop = fw_kv_loop(kv);
     client->is_tls = !strcmp(url->scheme, "etcd+https");
     fwi_list_init(&client->requests);
-    int err = client_init(client, url, access);
+    int err = fwi_ec_store_init(&client->core, &fwi_eh_transport, kv, url);
+    if (!err)
+        err = client_init(client, url, access);
     if (err)
         client_free(client);
     else
@@ -161,7 +154,7 @@ void fwi_eh_continue_close(fwi_eh_client *client)
 {
     if (!client->closing || client->multi.curl.multi || client->multi.curl.polls)
         return;
-    fw_kv *kv = client->kv;
+    fw_kv *kv = client->core.kv;
     client_free(client);
     fwi_kv_closed(kv);
 }

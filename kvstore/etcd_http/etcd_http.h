@@ -3,7 +3,7 @@
 #define FWI_ETCD_HTTP_H
 
 #include "curl_loop.h"
-#include "driver.h"
+#include "etcd_core.h"
 #include "json.h"
 
 #include <uv.h>
@@ -11,24 +11,6 @@
 #define FWI_EH_DETAIL_BYTES 320
 /* A reply, or a message of a stream, that is longer is not taken. */
 #define FWI_EH_MAX_REPLY_BYTES ((size_t)64 << 20)
-
-/* Codes of gRPC, which the gateway passes on. */
-enum {
-    FWI_EH_CANCELLED = 1,
-    FWI_EH_UNKNOWN = 2,
-    FWI_EH_INVALID_ARGUMENT = 3,
-    FWI_EH_DEADLINE_EXCEEDED = 4,
-    FWI_EH_NOT_FOUND = 5,
-    FWI_EH_PERMISSION_DENIED = 7,
-    FWI_EH_RESOURCE_EXHAUSTED = 8,
-    FWI_EH_FAILED_PRECONDITION = 9,
-    FWI_EH_ABORTED = 10,
-    FWI_EH_OUT_OF_RANGE = 11,
-    FWI_EH_INTERNAL = 13,
-    FWI_EH_UNAVAILABLE = 14,
-    FWI_EH_DATA_LOSS = 15,
-    FWI_EH_UNAUTHENTICATED = 16
-};
 
 typedef struct fwi_eh_client fwi_eh_client;
 
@@ -77,10 +59,7 @@ typedef struct fwi_eh_auth {
 } fwi_eh_auth;
 
 struct fwi_eh_client {
-    fw_kv *kv;
-    fw_loop *loop;
-    char *prefix; /* "" or "/demo": before every key, without the slash between */
-    size_t prefix_len;
+    fwi_ec_store core; /* first: what the front hands to the core's functions is the client */
     fwi_eh_endpoint *endpoints;
     size_t endpoint_count, current;
     bool is_tls;
@@ -99,25 +78,6 @@ void fwi_eh_close(void *store);
 void fwi_eh_endpoint_failed(fwi_eh_client *client, size_t endpoint);
 /* Goes on with closing: called when one of libuv's handles is gone. */
 void fwi_eh_continue_close(fwi_eh_client *client);
-
-/* ---- tls.c: the files that the user has named ---- */
-
-/* FW_ETLS, and why in ret_detail, if they cannot be used. */
-FW_MUST_CHECK int fwi_eh_tls_check(const fwi_kv_access *access, char *ret_detail, size_t size);
-
-/* ---- keyspace.c: our keys and etcd's ---- */
-
-/* A key, or a range of keys, as etcd wants it: one block of memory. */
-typedef struct fwi_eh_keys {
-    fw_slice key, end; /* end is empty for one key */
-} fwi_eh_keys;
-
-/* Of one key, or of all below a prefix. False: no memory. */
-FW_MUST_CHECK bool fwi_eh_keys_init(fwi_eh_keys *ret_keys, const fwi_eh_client *client,
-                                    const char *key, bool tree);
-void fwi_eh_keys_fini(fwi_eh_keys *keys);
-/* Our part of a key of etcd's. False if it is none that fw_kv_put could have written. */
-bool fwi_eh_key_strip(const fwi_eh_client *client, fw_slice full, fw_slice *ret_key);
 
 /* ---- multi.c: curl on the loop ---- */
 
@@ -224,16 +184,12 @@ const char *fwi_eh_auth_trouble(const fwi_eh_client *client);
 
 /* ---- request.c: unary calls with failover ---- */
 
-typedef struct fwi_eh_answer {
-    int status;         /* of FW_EUNREACHABLE, FW_EUNKNOWN, ... */
-    int code;           /* etcd's, if it has answered */
-    const char *detail; /* "" if none */
+/* What is behind an answer's `reply`. */
+typedef struct fwi_eh_reply {
+    int code; /* etcd's; there also if it is an error */
     cJSON *json;
-    size_t bytes;      /* that it had on the wire */
-    uint64_t asked_ms; /* when the attempt that was answered began, on the loop's clock */
-} fwi_eh_answer;
-
-typedef void (*fwi_eh_answer_fn)(const fwi_eh_answer *answer, void *arg);
+    size_t bytes; /* that it had on the wire */
+} fwi_eh_reply;
 
 typedef struct fwi_eh_request fwi_eh_request;
 
@@ -245,7 +201,7 @@ typedef struct fwi_eh_request_options {
     bool impatient;  /* every endpoint gets one chance, then it fails */
     bool urgent;     /* see fwi_eh_call_options */
     bool is_secret;  /* the credentials: goes without a token, and no copy is left behind */
-    fwi_eh_answer_fn fn;
+    fwi_ec_answer_fn fn;
     void *arg;
 } fwi_eh_request_options;
 
@@ -258,53 +214,20 @@ void fwi_eh_request_drop(fwi_eh_request *request);
 void fwi_eh_requests_end(fwi_eh_client *client);
 /* Why the last attempt failed; "" if none did. */
 const char *fwi_eh_request_trouble(const fwi_eh_request *request);
-/* The error of ours for a code of etcd's that is an answer (not a lost one). */
-int fwi_eh_status(int code, const char *text);
 /* Writes "host:port: text". */
 void fwi_eh_describe(const fwi_eh_client *client, size_t endpoint, const char *text,
                      char *ret_detail, size_t size);
 
-/* ---- list.c: a range of any size ---- */
+/* ---- transport.c: what the core asks, as JSON ---- */
 
-typedef struct fwi_eh_list fwi_eh_list;
+extern const fwi_ec_transport fwi_eh_transport;
 
-typedef struct fwi_eh_listing {
-    int status;
-    const char *detail;
-    uint64_t cluster;
-    int64_t revision;
-    fwi_kv_pairs *pairs; /* may be taken over: leave an empty one */
-} fwi_eh_listing;
+/* Writes `"key":...`, and `,"range_end":...` if there is one. */
+void fwi_eh_keys_write(fw_slice key, fw_slice end, fwi_eh_text *text);
 
-typedef void (*fwi_eh_list_fn)(const fwi_eh_listing *listing, void *arg);
+/* ---- watch.c: functions of the driver; the others are the core's ---- */
 
-FW_MUST_CHECK int fwi_eh_list_start(fwi_eh_client *client, const char *key, bool tree,
-                                    uint64_t deadline_ms, bool impatient, fwi_eh_list_fn fn,
-                                    void *arg, fwi_eh_list **ret_list);
-/* No answer comes any more. */
-void fwi_eh_list_drop(fwi_eh_list *list);
-
-/* ---- txn.c: transactions as etcd wants them ---- */
-
-/* Writes the request. The reads of a branch come first, since they are to see what was there before
- * it. False: no memory. */
-FW_MUST_CHECK bool fwi_eh_txn_write(const fwi_eh_client *client, const fwi_kv_txn *txn,
-                                    fwi_eh_text *text);
-/* Takes what was read out of the reply. FW_ESTORE if it is malformed; UV_ENOMEM. */
-FW_MUST_CHECK int fwi_eh_txn_read(cJSON *reply, fwi_kv_op *op);
-
-/* ---- ops.c, watch.c, lease.c: the driver's functions ---- */
-
-void fwi_eh_submit(void *store, fwi_kv_op *op);
 void fwi_eh_watch_start(void *store, fw_kv_watch *watch);
 void fwi_eh_watch_stop(void *store, fw_kv_watch *watch);
-void fwi_eh_lease_grant(void *store, fw_kv_lease *lease);
-void fwi_eh_lease_revoke(void *store, fw_kv_lease *lease);
-
-/* The request for a lease of a time, and what it brought. A lease's time goes to etcd in whole
- * seconds, rounded up, so that it never becomes 0. (lease.c) */
-void fwi_eh_grant_write(uint32_t ttl_ms, fwi_eh_text *text);
-FW_MUST_CHECK bool fwi_eh_grant_read(const cJSON *reply, int64_t *ret_id, uint32_t *ret_ttl_ms);
-void fwi_eh_lease_id_write(int64_t id, fwi_eh_text *text);
 
 #endif

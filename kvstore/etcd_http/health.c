@@ -30,7 +30,7 @@ static void drop_check(fwi_eh_endpoint *endpoint)
 static void set_timer(fwi_eh_endpoint *endpoint, uint64_t delay_ms)
 {
     if (!fwi_list_empty(&endpoint->guards))
-        fwi_loop_timer_start(endpoint->client->loop, &endpoint->timer, delay_ms);
+        fwi_loop_timer_start(endpoint->client->core.loop, &endpoint->timer, delay_ms);
 }
 
 static void tell_guards(fwi_eh_endpoint *endpoint)
@@ -50,7 +50,7 @@ static void on_check_end(fwi_eh_call *call, const fwi_eh_end *end, void *arg)
     (void)call;
     fwi_eh_endpoint *endpoint = arg;
     endpoint->check = NULL;
-    fwi_loop_timer_stop(endpoint->client->loop, &endpoint->timer);
+    fwi_loop_timer_stop(endpoint->client->core.loop, &endpoint->timer);
     if (end->outcome == FWI_EH_ANSWERED || end->outcome == FWI_EH_TOO_LONG)
         set_timer(endpoint, CHECK_MS);
     else
@@ -69,7 +69,7 @@ static void on_timer(fwi_timer *timer, void *arg)
     }
     if (fwi_list_empty(&endpoint->guards))
         return;
-    uint64_t silent_ms = fw_loop_now_ms(client->loop) - endpoint->heard_ms;
+    uint64_t silent_ms = fw_loop_now_ms(client->core.loop) - endpoint->heard_ms;
     if (silent_ms < CHECK_MS) {
         set_timer(endpoint, CHECK_MS - silent_ms);
         return;
@@ -100,14 +100,14 @@ void fwi_eh_health_init(fwi_eh_endpoint *endpoint, fwi_eh_client *client)
 void fwi_eh_health_end(fwi_eh_endpoint *endpoint)
 {
     drop_check(endpoint);
-    fwi_loop_timer_stop(endpoint->client->loop, &endpoint->timer);
+    fwi_loop_timer_stop(endpoint->client->core.loop, &endpoint->timer);
 }
 
 void fwi_eh_health_heard(fwi_eh_endpoint *endpoint)
 {
     endpoint->answers = true;
     endpoint->hangups = 0;
-    endpoint->heard_ms = fw_loop_now_ms(endpoint->client->loop);
+    endpoint->heard_ms = fw_loop_now_ms(endpoint->client->core.loop);
 }
 
 void fwi_eh_guard_add(fwi_eh_endpoint *endpoint, fwi_eh_guard *guard)

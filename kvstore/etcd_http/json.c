@@ -250,7 +250,7 @@ bool fwi_eh_json_header(const cJSON *reply, uint64_t *ret_cluster, int64_t *ret_
            fwi_eh_json_int64(header, "revision", ret_revision);
 }
 
-bool fwi_eh_json_pair(const cJSON *object, fwi_eh_pair *ret_pair)
+bool fwi_eh_json_pair(const cJSON *object, fwi_ec_pair *ret_pair)
 {
     return cJSON_IsObject(object) && fwi_eh_json_bytes(object, "key", &ret_pair->key) &&
            fwi_eh_json_bytes(object, "value", &ret_pair->value) &&

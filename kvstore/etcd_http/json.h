@@ -5,6 +5,8 @@
 #ifndef FWI_ETCD_HTTP_JSON_H
 #define FWI_ETCD_HTTP_JSON_H
 
+#include "pair.h"
+
 #include <cjson/cJSON.h>
 #include <fairway/base.h>
 
@@ -45,12 +47,7 @@ bool fwi_eh_json_error(const cJSON *reply, int *ret_code, const char **ret_text)
 FW_MUST_CHECK bool fwi_eh_json_header(const cJSON *reply, uint64_t *ret_cluster,
                                       int64_t *ret_revision);
 
-/* A pair as etcd gives it. */
-typedef struct fwi_eh_pair {
-    fw_slice key, value;
-    int64_t revision, lease;
-} fwi_eh_pair;
-
-FW_MUST_CHECK bool fwi_eh_json_pair(const cJSON *object, fwi_eh_pair *ret_pair);
+/* The views are into the object. */
+FW_MUST_CHECK bool fwi_eh_json_pair(const cJSON *object, fwi_ec_pair *ret_pair);
 
 #endif

@@ -102,7 +102,7 @@ int fwi_eh_multi_init(fwi_eh_client *client)
     fwi_list_init(&multi->waiting);
     multi->curl = (fwi_curl_loop){
         .on_done = on_done, .on_turn = on_turn, .on_poll_closed = on_poll_closed, .arg = client};
-    int err = fwi_curl_loop_start(&multi->curl, client->loop);
+    int err = fwi_curl_loop_start(&multi->curl, client->core.loop);
     if (!err)
         fwi_eh_multi_resize(client);
     return err;

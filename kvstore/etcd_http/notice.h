@@ -6,7 +6,7 @@
 
 typedef struct fwi_eh_event {
     bool is_delete;
-    fwi_eh_pair pair;
+    fwi_ec_pair pair;
 } fwi_eh_event;
 
 typedef struct fwi_eh_notice {

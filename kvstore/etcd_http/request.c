@@ -52,34 +52,6 @@ struct fwi_eh_request {
     char detail[FWI_EH_DETAIL_BYTES];
 };
 
-int fwi_eh_status(int code, const char *text)
-{
-    switch (code) {
-    case 0:
-        return FW_OK;
-    case FWI_EH_PERMISSION_DENIED:
-        return FW_EDENIED;
-    case FWI_EH_UNAUTHENTICATED:
-        return FW_EAUTH;
-    case FWI_EH_NOT_FOUND:
-        return strstr(text, "lease") ? FW_ELEASE : FW_ESTORE;
-    case FWI_EH_OUT_OF_RANGE:
-        return strstr(text, "compacted") ? FW_ECOMPACTED : FW_ESTORE;
-    case FWI_EH_INVALID_ARGUMENT:
-        if (strstr(text, "too large"))
-            return FW_EVALUESIZE;
-        return fwi_eh_is_auth_refusal(code, text) || strstr(text, "authentication failed")
-                   ? FW_EAUTH
-                   : FW_ESTORE;
-    case FWI_EH_RESOURCE_EXHAUSTED:
-        if (strstr(text, "space exceeded"))
-            return FW_ENOSPACE;
-        return strstr(text, "larger than max") ? FW_EVALUESIZE : FW_ESTORE;
-    default:
-        return FW_ESTORE;
-    }
-}
-
 void fwi_eh_describe(const fwi_eh_client *client, size_t endpoint, const char *text,
                      char *ret_detail, size_t size)
 {
@@ -95,7 +67,7 @@ const char *fwi_eh_request_trouble(const fwi_eh_request *request)
 
 static void quiesce(fwi_eh_request *request)
 {
-    fwi_loop_timer_stop(request->client->loop, &request->timer);
+    fwi_loop_timer_stop(request->client->core.loop, &request->timer);
     fwi_list_remove(&request->waiter.node);
     if (request->call)
         fwi_eh_call_drop(request->call);
@@ -112,10 +84,10 @@ static void request_free(fwi_eh_request *request)
     free(request);
 }
 
-static void finish_with(fwi_eh_request *request, fwi_eh_answer *answer)
+static void finish_with(fwi_eh_request *request, fwi_ec_answer *answer)
 {
     /* All is let go before: the callback may end the client's requests. */
-    fwi_eh_answer_fn fn = request->options.fn;
+    fwi_ec_answer_fn fn = request->options.fn;
     void *arg = request->options.arg;
     answer->asked_ms = request->asked_ms;
     quiesce(request);
@@ -126,7 +98,7 @@ static void finish_with(fwi_eh_request *request, fwi_eh_answer *answer)
 
 static void finish(fwi_eh_request *request, int status, const char *detail)
 {
-    finish_with(request, &(fwi_eh_answer){.status = status, .detail = detail});
+    finish_with(request, &(fwi_ec_answer){.status = status, .detail = detail});
 }
 
 static void finish_failed(fwi_eh_request *request)
@@ -138,7 +110,7 @@ static void finish_failed(fwi_eh_request *request)
 
 static uint64_t time_left(const fwi_eh_request *request)
 {
-    uint64_t now = fw_loop_now_ms(request->client->loop);
+    uint64_t now = fw_loop_now_ms(request->client->core.loop);
     return request->options.deadline_ms > now ? request->options.deadline_ms - now : 0;
 }
 
@@ -156,14 +128,14 @@ static void go_on(fwi_eh_request *request)
     if (request->options.impatient || delay_ms >= time_left(request))
         finish_failed(request);
     else
-        fwi_loop_timer_start(client->loop, &request->timer, delay_ms);
+        fwi_loop_timer_start(client->core.loop, &request->timer, delay_ms);
 }
 
 /* The attempt is over, without an answer. */
 static void fail_attempt(fwi_eh_request *request, bool sent, bool timed_out, const char *text)
 {
     fwi_eh_client *client = request->client;
-    fwi_loop_timer_stop(client->loop, &request->timer);
+    fwi_loop_timer_stop(client->core.loop, &request->timer);
     fwi_eh_endpoint_failed(client, request->endpoint);
     /* "No answer" says less than why the attempt before it failed. */
     if (!timed_out || !request->detail[0])
@@ -181,16 +153,8 @@ static void fail_attempt(fwi_eh_request *request, bool sent, bool timed_out, con
 /* True if a member has refused without doing anything, and another one may not. */
 static bool is_refusal(int code, const char *text)
 {
-    return (code == FWI_EH_UNAVAILABLE && !strcmp(text, "etcdserver: no leader")) ||
-           (code == FWI_EH_RESOURCE_EXHAUSTED && strstr(text, "too many requests"));
-}
-
-/* True if the code does not say whether the request was carried out. */
-static bool is_lost(int code)
-{
-    return code == FWI_EH_UNAVAILABLE || code == FWI_EH_DEADLINE_EXCEEDED ||
-           code == FWI_EH_CANCELLED || code == FWI_EH_UNKNOWN || code == FWI_EH_INTERNAL ||
-           code == FWI_EH_ABORTED || code == FWI_EH_DATA_LOSS;
+    return fwi_ec_has_no_leader(code, text) ||
+           (code == FWI_EC_RESOURCE_EXHAUSTED && strstr(text, "too many requests"));
 }
 
 static void finish_undone(fwi_eh_request *request, int status, const char *text)
@@ -217,15 +181,14 @@ static void on_answered(fwi_eh_request *request, const fwi_eh_end *end)
         attempt_or_finish(request);
         return;
     }
-    if (is_refusal(end->code, end->text) || is_lost(end->code)) {
+    if (is_refusal(end->code, end->text) || fwi_ec_is_lost(end->code)) {
         fail_attempt(request, !is_refusal(end->code, end->text), false, end->text);
         return;
     }
-    finish_with(request, &(fwi_eh_answer){.status = fwi_eh_status(end->code, end->text),
-                                          .code = end->code,
+    fwi_eh_reply reply = {.code = end->code, .json = end->json, .bytes = end->bytes};
+    finish_with(request, &(fwi_ec_answer){.status = fwi_ec_status(end->code, end->text),
                                           .detail = end->text,
-                                          .json = end->json,
-                                          .bytes = end->bytes});
+                                          .reply = &reply});
 }
 
 static void on_end(fwi_eh_call *call, const fwi_eh_end *end, void *arg)
@@ -263,7 +226,7 @@ static bool send_body(fwi_eh_request *request)
                                    .once = !request->options.repeatable,
                                    .urgent = request->options.urgent};
     request->probing = false;
-    request->asked_ms = fw_loop_now_ms(client->loop);
+    request->asked_ms = fw_loop_now_ms(client->core.loop);
     request->generation = client->auth.generation;
     request->call = fwi_eh_call_start(client, &options, &handler);
     return request->call != NULL;
@@ -307,7 +270,7 @@ static bool attempt(fwi_eh_request *request, uint64_t left)
 {
     fwi_eh_client *client = request->client;
     if (!request->options.is_secret && !fwi_eh_auth_headers(client)) {
-        fwi_loop_timer_start(client->loop, &request->timer, left);
+        fwi_loop_timer_start(client->core.loop, &request->timer, left);
         fwi_eh_auth_wait(client, &request->waiter);
         return true;
     }
@@ -318,7 +281,7 @@ static bool attempt(fwi_eh_request *request, uint64_t left)
     uint64_t share = left / (untried + 1);
     if (untried && share < LEAST_ATTEMPT_MS)
         share = LEAST_ATTEMPT_MS;
-    fwi_loop_timer_start(client->loop, &request->timer, share < left ? share : left);
+    fwi_loop_timer_start(client->core.loop, &request->timer, share < left ? share : left);
     if (request->options.repeatable || client->endpoints[request->endpoint].answers)
         return send_body(request);
     fwi_eh_call_handler handler = {.on_end = on_probed, .arg = request};
@@ -354,7 +317,7 @@ static void on_timer(fwi_timer *timer, void *arg)
     bool sent = !request->probing && fwi_eh_call_was_sent(request->call);
     uint64_t left = time_left(request);
     if (left && sent && !request->options.repeatable) {
-        fwi_loop_timer_start(request->client->loop, &request->timer, left);
+        fwi_loop_timer_start(request->client->core.loop, &request->timer, left);
         return;
     }
     fwi_eh_call_drop(request->call);
@@ -385,7 +348,7 @@ int fwi_eh_request_start(fwi_eh_client *client, const fwi_eh_request_options *op
     uint64_t left = time_left(request);
     if (!left) {
         /* Too late; but no answer comes inside this call. */
-        fwi_loop_timer_start(client->loop, &request->timer, 0);
+        fwi_loop_timer_start(client->core.loop, &request->timer, 0);
     } else if (!attempt(request, left)) {
         request_free(request);
         return UV_ENOMEM;

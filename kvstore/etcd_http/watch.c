@@ -41,10 +41,10 @@ struct watch {
     fwi_eh_client *client;
     fw_kv_watch *front;
     enum state state;
-    fwi_eh_keys keys;
+    fwi_ec_keys keys;
     uint64_t cluster; /* of the last list */
     bool list_wanted; /* resuming is not possible */
-    fwi_eh_list *list;
+    fwi_ec_list *list;
     fwi_eh_call *stream;
     fwi_eh_text body; /* of the stream's request */
     fwi_eh_guard guard;
@@ -52,7 +52,7 @@ struct watch {
     unsigned generation; /* of its token */
     bool token_renewed;
     fwi_eh_token_waiter waiter; /* in a list: a token is waited for */
-    fwi_eh_request *probe;
+    void *probe;                /* a request */
     fw_backoff backoff;
     fwi_timer timer; /* WAITING: the backoff; OPENING: the time for it */
     bool delivering, stopped;
@@ -61,11 +61,11 @@ struct watch {
 /* Lets go of everything that is under way. */
 static void quiesce(struct watch *watch)
 {
-    fwi_loop_timer_stop(watch->client->loop, &watch->timer);
+    fwi_loop_timer_stop(watch->client->core.loop, &watch->timer);
     fwi_eh_guard_remove(&watch->guard);
     fwi_list_remove(&watch->waiter.node);
     if (watch->list)
-        fwi_eh_list_drop(watch->list);
+        fwi_ec_list_drop(watch->list);
     if (watch->stream)
         fwi_eh_call_drop(watch->stream);
     if (watch->probe)
@@ -79,7 +79,7 @@ static void quiesce(struct watch *watch)
 static void watch_free(struct watch *watch)
 {
     quiesce(watch);
-    fwi_eh_keys_fini(&watch->keys);
+    fwi_ec_keys_fini(&watch->keys);
     free(watch);
 }
 
@@ -122,7 +122,8 @@ static void wait_and_retry(struct watch *watch, int reason, const char *detail)
     }
     quiesce(watch);
     watch->state = WAITING;
-    fwi_loop_timer_start(watch->client->loop, &watch->timer, fw_backoff_next_ms(&watch->backoff));
+    fwi_loop_timer_start(watch->client->core.loop, &watch->timer,
+                         fw_backoff_next_ms(&watch->backoff));
     before_report(watch);
     bool goes_on = fwi_kv_watch_stale(watch->front, reason, detail);
     (void)after_report(watch, goes_on);
@@ -148,7 +149,7 @@ static void go_live(struct watch *watch)
     (void)after_report(watch, goes_on);
 }
 
-static void on_probed(const fwi_eh_answer *answer, void *arg)
+static void on_probed(const fwi_ec_answer *answer, void *arg)
 {
     struct watch *watch = arg;
     uint64_t cluster;
@@ -156,7 +157,7 @@ static void on_probed(const fwi_eh_answer *answer, void *arg)
     watch->probe = NULL;
     if (answer->status)
         wait_and_retry(watch, answer->status, answer->detail);
-    else if (!fwi_eh_json_header(answer->json, &cluster, &revision))
+    else if (!fwi_eh_json_header(((const fwi_eh_reply *)answer->reply)->json, &cluster, &revision))
         wait_and_retry(watch, FW_ESTORE, "malformed reply");
     else if (cluster != watch->cluster || revision < watch->front->revision)
         list_again(watch);
@@ -166,20 +167,8 @@ static void on_probed(const fwi_eh_answer *answer, void *arg)
 
 static void probe(struct watch *watch)
 {
-    fwi_eh_client *client = watch->client;
-    fwi_eh_text text = {.data = NULL};
-    fwi_eh_text_add(&text, "{\"count_only\":true,\"key\":");
-    fwi_eh_text_add_bytes(&text, watch->keys.key);
-    fwi_eh_text_add(&text, "}");
-    fwi_eh_request_options options = {.path = "/v3/kv/range",
-                                      .body = &text,
-                                      .deadline_ms = fw_loop_now_ms(client->loop) +
-                                                     fwi_kv_timeout_ms(client->kv),
-                                      .repeatable = true,
-                                      .impatient = true,
-                                      .fn = on_probed,
-                                      .arg = watch};
-    int err = fwi_eh_request_start(client, &options, &watch->probe);
+    int err = fwi_ec_ask_revision(&watch->client->core, watch->keys.key, 0, on_probed, watch,
+                                  &watch->probe);
     if (err)
         wait_and_retry(watch, err, NULL);
 }
@@ -200,7 +189,7 @@ static void on_events(struct watch *watch, const fwi_eh_notice *notice)
         const fwi_eh_event *event = &notice->events[i];
         fw_slice key;
         revision = event->pair.revision;
-        if (!fwi_eh_key_strip(watch->client, event->pair.key, &key))
+        if (!fwi_ec_key_strip(&watch->client->core, event->pair.key, &key))
             continue;
         if (event->is_delete)
             fwi_kv_watch_delete(watch->front, key.data, key.len, revision);
@@ -215,7 +204,7 @@ static void on_created(struct watch *watch, const fwi_eh_notice *notice)
 {
     watch->state = OPEN;
     watch->token_renewed = false;
-    fwi_loop_timer_stop(watch->client->loop, &watch->timer);
+    fwi_loop_timer_stop(watch->client->core.loop, &watch->timer);
     fw_backoff_reset(&watch->backoff);
     if (notice->cluster != watch->cluster)
         list_again(watch);
@@ -229,9 +218,9 @@ static void on_created(struct watch *watch, const fwi_eh_notice *notice)
 static void on_refused(struct watch *watch, int code, const char *text)
 {
     if (!fwi_eh_is_auth_refusal(code, text)) {
-        int reason = code == FWI_EH_PERMISSION_DENIED ? FW_EDENIED
-                     : code == FWI_EH_UNAVAILABLE     ? FW_EUNREACHABLE
-                                                      : fwi_eh_status(code, text);
+        int reason = code == FWI_EC_PERMISSION_DENIED ? FW_EDENIED
+                     : code == FWI_EC_UNAVAILABLE     ? FW_EUNREACHABLE
+                                                      : fwi_ec_status(code, text);
         stream_failed(watch, reason, text);
         return;
     }
@@ -253,17 +242,17 @@ static void on_canceled(struct watch *watch, const fwi_eh_notice *notice)
     }
     /* Here etcd gives the reason as text only, without gRPC's code. */
     const char *reason = notice->cancel_reason;
-    int code = FWI_EH_ABORTED;
+    int code = FWI_EC_ABORTED;
     if (strstr(reason, "permission denied"))
-        code = FWI_EH_PERMISSION_DENIED;
+        code = FWI_EC_PERMISSION_DENIED;
     else if (strstr(reason, "auth token"))
-        code = FWI_EH_UNAUTHENTICATED;
+        code = FWI_EC_UNAUTHENTICATED;
     else if (strstr(reason, "user name is empty") || strstr(reason, "auth store is old"))
-        code = FWI_EH_INVALID_ARGUMENT;
+        code = FWI_EC_INVALID_ARGUMENT;
     else if (strstr(reason, "revision in header is old"))
-        code = FWI_EH_UNKNOWN;
+        code = FWI_EC_UNKNOWN;
     else if (strstr(reason, "no leader"))
-        code = FWI_EH_UNAVAILABLE;
+        code = FWI_EC_UNAVAILABLE;
     on_refused(watch, code, reason[0] ? reason : "the server canceled the watch");
 }
 
@@ -297,7 +286,7 @@ static void on_stream_end(fwi_eh_call *call, const fwi_eh_end *end, void *arg)
     watch->stream = NULL;
     switch (end->outcome) {
     case FWI_EH_ANSWERED:
-        on_refused(watch, end->code ? end->code : FWI_EH_UNAVAILABLE,
+        on_refused(watch, end->code ? end->code : FWI_EC_UNAVAILABLE,
                    end->text[0] ? end->text : "the server ended the stream");
         break;
     case FWI_EH_NO_TLS:
@@ -323,12 +312,8 @@ static void write_body(struct watch *watch)
 {
     fwi_eh_text *text = &watch->body;
     fwi_eh_text_fini(text);
-    fwi_eh_text_add(text, "{\"create_request\":{\"progress_notify\":true,\"key\":");
-    fwi_eh_text_add_bytes(text, watch->keys.key);
-    if (watch->keys.end.len) {
-        fwi_eh_text_add(text, ",\"range_end\":");
-        fwi_eh_text_add_bytes(text, watch->keys.end);
-    }
+    fwi_eh_text_add(text, "{\"create_request\":{\"progress_notify\":true,");
+    fwi_eh_keys_write(watch->keys.key, watch->keys.end, text);
     fwi_eh_text_add(text, ",\"start_revision\":");
     fwi_eh_text_add_int64(text, watch->front->revision + 1);
     fwi_eh_text_add(text, "}}");
@@ -366,7 +351,7 @@ static void open_stream(struct watch *watch)
         return;
     }
     fwi_eh_guard_add(&client->endpoints[watch->endpoint], &watch->guard);
-    fwi_loop_timer_start(client->loop, &watch->timer, fwi_kv_timeout_ms(client->kv));
+    fwi_loop_timer_start(client->core.loop, &watch->timer, fwi_kv_timeout_ms(client->core.kv));
 }
 
 static void on_token(int status, const char *detail, void *arg)
@@ -380,7 +365,7 @@ static void on_token(int status, const char *detail, void *arg)
 
 /* ---- the list ---- */
 
-static void on_list(const fwi_eh_listing *listing, void *arg)
+static void on_list(const fwi_ec_listing *listing, void *arg)
 {
     struct watch *watch = arg;
     watch->list = NULL;
@@ -391,12 +376,7 @@ static void on_list(const fwi_eh_listing *listing, void *arg)
     watch->cluster = listing->cluster;
     watch->list_wanted = false;
     fw_kv_watch *front = watch->front;
-    fwi_kv_watch_list_begin(front);
-    for (size_t i = 0; i < listing->pairs->count; i++) {
-        const fw_kv_pair *pair = &listing->pairs->items[i];
-        fwi_kv_watch_list_pair(front, pair->key, strlen(pair->key), pair->value, pair->revision,
-                               pair->lease);
-    }
+    fwi_ec_listing_tell(listing, front);
     before_report(watch);
     if (after_report(watch, fwi_kv_watch_list_end(front, listing->revision)))
         open_stream(watch);
@@ -408,9 +388,9 @@ static void list_again(struct watch *watch)
     quiesce(watch);
     watch->state = LISTING;
     watch->list_wanted = true;
-    uint64_t deadline_ms = fw_loop_now_ms(client->loop) + fwi_kv_timeout_ms(client->kv);
-    int err = fwi_eh_list_start(client, watch->front->key, watch->front->tree, deadline_ms, true,
-                                on_list, watch, &watch->list);
+    uint64_t deadline_ms = fw_loop_now_ms(client->core.loop) + fwi_kv_timeout_ms(client->core.kv);
+    int err = fwi_ec_list_start(&client->core, watch->front->key, watch->front->tree, deadline_ms,
+                                true, on_list, watch, &watch->list);
     if (err)
         wait_and_retry(watch, err, NULL);
 }
@@ -452,11 +432,11 @@ void fwi_eh_watch_start(void *store, fw_kv_watch *front)
     fwi_list_init(&watch->guard.node);
     fwi_list_init(&watch->waiter.node);
     fw_backoff_init(&watch->backoff, BACKOFF_MS, MAX_BACKOFF_MS);
-    bool has_keys = fwi_eh_keys_init(&watch->keys, client, front->key, front->tree);
+    bool has_keys = fwi_ec_keys_init(&watch->keys, &client->core, front->key, front->tree);
     if (!has_keys)
         watch->timer.fn = on_no_memory;
     /* In a later turn: nothing is reported before the front has returned. */
-    fwi_loop_timer_start(client->loop, &watch->timer, 0);
+    fwi_loop_timer_start(client->core.loop, &watch->timer, 0);
 }
 
 void fwi_eh_watch_stop(void *store, fw_kv_watch *front)

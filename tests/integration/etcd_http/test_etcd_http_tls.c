@@ -168,11 +168,10 @@ START_TEST(files_that_cannot_be_used_are_refused_at_open)
     expect_open_fails(tls, &(fw_kv_options){.cacert = garbage}, FW_ETLS, "no certificate");
     expect_open_fails(tls, &(fw_kv_options){.cert = garbage, .key = client_key}, FW_ETLS,
                       "no certificate");
-    expect_open_fails(tls, &(fw_kv_options){.cert = client, .key = garbage}, FW_ETLS,
-                      "no private key");
+    expect_open_fails(tls, &(fw_kv_options){.cert = client, .key = garbage}, FW_ETLS, "no key");
     expect_open_fails(tls, &(fw_kv_options){.cert = client, .key = locked}, FW_ETLS, "passphrase");
     expect_open_fails(tls, &(fw_kv_options){.cert = client, .key = server_key}, FW_ETLS,
-                      "not the key");
+                      "not that of the certificate");
     expect_open_fails(tls, &(fw_kv_options){.cert = client}, FW_ETLS, "go together");
     expect_open_fails(tls, &(fw_kv_options){.cacert = "/nowhere.pem"}, UV_ENOENT, "/nowhere.pem");
     expect_open_fails("etcd+http", &(fw_kv_options){.cacert = client}, FW_EOPTION, "certificates");
