@@ -11,7 +11,9 @@ typedef enum fwi_fault_kind {
     FWI_SKIP_OWN_WATCH,  /* nobody looks whether the key is still there */
     FWI_IGNORE_REMOVALS, /* the watcher's list only grows */
     FWI_SKIP_HOLD,       /* what the store loses is gone, alive or not */
-    FWI_WATCH_FROM_NOW   /* a stream that breaks goes on with what happens next */
+    FWI_IGNORE_CHANGES,  /* the watcher keeps what it was first told of an instance */
+    FWI_WATCH_FROM_NOW,  /* a stream that breaks goes on with what happens next */
+    FWI_LIST_AFTER_WATCH /* a list that is older than what the stream has told is taken, too */
 } fwi_fault_kind;
 extern fwi_fault_kind fwi_fault;
 #define FWI_FAULT(kind) (fwi_fault == (kind))

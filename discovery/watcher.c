@@ -303,6 +303,7 @@ static void on_put(fw_watcher *watcher, const fw_kv_pair *pair)
         return;
     }
     const fw_instance *instance, *old;
+    fwi_set_prefetch(watcher->instances, service, id); /* it comes while we decode */
     int err = fw_instance_decode(service, id, pair->value, &instance);
     if (err) {
         pass_over(pair->key, err);
@@ -314,6 +315,10 @@ static void on_put(fw_watcher *watcher, const fw_kv_pair *pair)
         (void)confirm(watcher, instance);
         fw_instance_release(instance);
         remove_instance(watcher, service, id, pair->revision);
+        return;
+    }
+    if (FWI_FAULT(FWI_IGNORE_CHANGES) && fwi_set_find(watcher->instances, service, id)) {
+        fw_instance_release(instance);
         return;
     }
     forget_snapshot(watcher);
@@ -382,6 +387,7 @@ static void on_kv_events(fw_kv_watch *watch, const fw_kv_event *events, size_t c
             on_delete(watcher, &event->pair);
             break;
         case FW_KV_END_OF_SNAPSHOT:
+            watcher->revision = event->pair.revision;
             drop_unconfirmed(watcher, event->pair.revision);
             watcher->synced = true;
             forget_snapshot(watcher);

@@ -16,6 +16,7 @@
 #include <string.h>
 
 #define LATENCY_MS     20 /* at most, each way */
+#define OTHER_WAY_MS   100
 #define LOOK_MS        500
 #define RENEW_RETRY_MS 150
 
@@ -415,7 +416,10 @@ static void send_news(struct sub *sub)
     uint64_t due_ms = world->now_ms + latency(world);
     if (due_ms < sub->last_due_ms)
         due_ms = sub->last_due_ms;
-    sub->last_due_ms = due_ms;
+    if (FWI_FAULT(FWI_LIST_AFTER_WATCH) && news->is_list)
+        due_ms += OTHER_WAY_MS; /* what the stream sends meanwhile overtakes it */
+    else
+        sub->last_due_ms = due_ms;
     sim_after(world, due_ms - world->now_ms, on_news_arrival, news);
 }
 

@@ -11,6 +11,7 @@
 #define SIM_H
 
 #include "driver.h"
+#include "history.h"
 
 typedef struct sim_world sim_world;
 typedef struct sim_process sim_process;
@@ -22,6 +23,7 @@ struct sim_world {
     uint64_t now_ms;
     uint64_t random;
     uint64_t digest; /* of everything that happened, to compare two runs */
+    history history; /* of the store */
 
     sim_event **events; /* a heap by time, then by number */
     size_t event_count, event_capacity;

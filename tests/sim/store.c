@@ -83,6 +83,7 @@ static void log_change(sim_world *world, const sim_change *pair, bool is_delete)
     fwi_list_push_back(&world->log, &change->node);
     world->log_count++;
     trim(world, world->log_keep);
+    history_add(&world->history, pair->key, pair->value, world->revision, is_delete);
     uint64_t hash = 1469598103934665603u;
     for (const char *p = pair->key; *p; p++)
         hash = (hash ^ (uint8_t)*p) * 0x100000001b3u;
@@ -356,6 +357,7 @@ void sim_store_wipe(sim_world *world)
         free(fwi_container_of(node, struct lease, node));
     world->revision = 1;
     world->incarnation++;
+    history_wipe(&world->history);
     sim_note(world, 3);
 }
 
@@ -404,11 +406,13 @@ void sim_store_init(sim_world *world)
     fwi_list_init(&world->log);
     fwi_list_init(&world->leases);
     fwi_list_init(&world->subscriptions);
+    history_init(&world->history);
     world->revision = 1;
 }
 
 void sim_store_fini(sim_world *world)
 {
+    history_fini(&world->history);
     clear(&world->pairs);
     clear(&world->log);
     for (fwi_list *node; (node = fwi_list_pop(&world->leases));)
