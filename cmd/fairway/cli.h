@@ -153,12 +153,12 @@ typedef struct cli_filter_options {
     cli_list metadata;
 } cli_filter_options;
 
-#define CLI_FILTER_OPTIONS(o)                                                                      \
-    {"zone", NULL, CLI_TEXT, &(o)->zone, "ZONE", "only those that run there"},                     \
-        {"version", NULL, CLI_TEXT, &(o)->version, "V", "only those of this version"},             \
-    {                                                                                              \
-        "meta", NULL, CLI_LIST, &(o)->metadata, "K[=V]",                                           \
-            "only those with this metadata; may be repeated"                                       \
+#define CLI_FILTER_OPTIONS(o)                                                                       \
+    {"zone", NULL, CLI_TEXT, &(o)->zone, "ZONE", "only those that run there"},                      \
+        {"version", "service-version", CLI_TEXT, &(o)->version, "V", "only those of this version"}, \
+    {                                                                                               \
+        "meta", NULL, CLI_LIST, &(o)->metadata, "K[=V]",                                            \
+            "only those with this metadata; may be repeated"                                        \
     }
 
 #define CLI_SAVED_LIST_OPTION(path)                                                                \
@@ -189,6 +189,7 @@ void cli_print_instance(const char *mark, const fw_instance *instance, const cha
 int cmd_call(cli_context *cli, int argc, char **argv);
 int cmd_demo(cli_context *cli, int argc, char **argv);
 int cmd_doctor(cli_context *cli, int argc, char **argv);
+int cmd_drain(cli_context *cli, int argc, char **argv);
 int cmd_gateway(cli_context *cli, int argc, char **argv);
 int cmd_kv_cad(cli_context *cli, int argc, char **argv);
 int cmd_kv_cas(cli_context *cli, int argc, char **argv);
@@ -208,5 +209,6 @@ int cmd_serve(cli_context *cli, int argc, char **argv);
 int cmd_services(cli_context *cli, int argc, char **argv);
 int cmd_version(cli_context *cli, int argc, char **argv);
 int cmd_watch(cli_context *cli, int argc, char **argv);
+int cmd_why(cli_context *cli, int argc, char **argv);
 
 #endif

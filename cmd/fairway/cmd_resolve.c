@@ -137,7 +137,8 @@ static void answer(struct view *view)
         print_age(view, snapshot);
     size_t printed = view->service ? print_list(view, snapshot) : print_services(view, snapshot);
     if (!printed && snapshot->restored)
-        code = cli_fail(EXIT_UNREACHABLE, view->saved_list, "nothing of it is in the saved list");
+        code = cli_fail(EXIT_UNREACHABLE, view->service ? view->service : "services",
+                        "not in the saved list");
     else if (!printed && view->service)
         code = cli_fail(EXIT_FAILED, view->service, "no instance is registered");
     fw_snapshot_release(snapshot);

@@ -12,6 +12,7 @@ struct watch {
     cli_context *cli;
     const char *service;
     const char *saved_list;
+    const char *consumer; /* its name, if it is announced */
     cli_filter filter;
     fw_watcher *watcher;
     const fw_snapshot *before; /* or NULL */
@@ -81,9 +82,9 @@ static void print_text(const fw_watcher_event *event, fw_watcher_event_type type
     int64_t age_ms = cli_unix_ms() - saved_ms;
     if (type == FW_WATCHER_RESTORED)
         cli_duration_text(age_ms > 0 ? (uint64_t)age_ms : 0, age, sizeof age);
-    printf("%s%s%s%s%s%s%s%s\n", events[type].mark, events[type].name, event->reason ? ": " : "",
+    printf("%s%s%s%s%s%s%s%s%s\n", events[type].mark, events[type].name, event->reason ? ": " : "",
            event->reason ? fw_strerror(event->reason) : "", *event->detail ? ": " : "",
-           event->detail, *age ? ": the list as it was saved, ago " : "", age);
+           event->detail, *age ? ": saved " : "", age, *age ? " ago" : "");
     fflush(stdout);
 }
 
@@ -126,8 +127,10 @@ static int run_watch(struct watch *watch)
     if (rc >= 0)
         return rc;
     /* A saved list is that of all services, so that one file serves every command. */
-    fw_watcher_options options = {
-        .saved_list = watch->saved_list, .on_event = on_watch_event, .arg = watch};
+    fw_watcher_options options = {.saved_list = watch->saved_list,
+                                  .consumer = watch->consumer,
+                                  .on_event = on_watch_event,
+                                  .arg = watch};
     int err = fw_watcher_new(cli->kv, watch->saved_list ? NULL : watch->service, &options,
                              &watch->watcher);
     if (err)
@@ -146,6 +149,8 @@ int cmd_watch(cli_context *cli, int argc, char **argv)
     const cli_option options[] = {
         CLI_FILTER_OPTIONS(&filter),
         CLI_SAVED_LIST_OPTION(&watch.saved_list),
+        {"consumer", NULL, CLI_TEXT, &watch.consumer, "ID",
+         "announces it as a consumer: a drain waits until it has seen the instance offline"},
         CLI_END,
     };
     int count,
