@@ -1,12 +1,20 @@
-/* etcd, over gRPC. */
+/* etcd, over gRPC; with ETCD_HTTP, over its JSON gateway. */
 #include "chaos.h"
 
 #include "etcd_faults.h"
 
+#ifdef ETCD_HTTP
+#define NAME   "etcd_http"
+#define SCHEME "etcd+http"
+#else
+#define NAME   "etcd"
+#define SCHEME "etcd"
+#endif
+
 static void write_url(chaos_stage *chaos, int port, char *url, size_t size)
 {
     (void)chaos;
-    etcd_url("etcd", port, url, size);
+    etcd_url(SCHEME, port, url, size);
 }
 
 static const chaos_scenario scenarios[] = {
@@ -30,7 +38,7 @@ static const chaos_scenario scenarios[] = {
     {"minority", .run = etcd_minority, .start = etcd_start_cluster},
     {.name = NULL}};
 
-const chaos_driver chaos_this_driver = {.name = "etcd",
+const chaos_driver chaos_this_driver = {.name = NAME,
                                         .scenarios = scenarios,
                                         .start = etcd_start,
                                         .stop = etcd_stop,
