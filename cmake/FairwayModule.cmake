@@ -33,3 +33,25 @@ function(fw_module name)
   set_property(GLOBAL APPEND PROPERTY FAIRWAY_MODULES ${name})
   set_property(GLOBAL APPEND PROPERTY FAIRWAY_TEST_LIBS ${arg_LIBS})
 endfunction()
+
+# fw_loadable(NAME SOURCES a.c ... [DEPENDS module ...] [LIBS target ...]): a part with heavy
+# dependencies, lib/fairway/NAME.so, that is loaded when it is first used (see kvstore/module.h).
+# Target: fairway_NAME.
+function(fw_loadable name)
+  cmake_parse_arguments(arg "" "" "SOURCES;DEPENDS;LIBS" ${ARGN})
+  set(loadable fairway_${name})
+  add_library(${loadable} MODULE ${arg_SOURCES})
+  target_include_directories(${loadable} PRIVATE ${CMAKE_CURRENT_SOURCE_DIR})
+  foreach(dep ${arg_DEPENDS})
+    target_include_directories(${loadable} PRIVATE
+      $<TARGET_PROPERTY:fairway_${dep}_objects,INTERFACE_INCLUDE_DIRECTORIES>)
+    target_link_libraries(${loadable} PRIVATE fairway_${dep})
+  endforeach()
+  target_link_libraries(${loadable} PRIVATE
+    ${arg_LIBS} PkgConfig::UV Threads::Threads fairway_flags)
+  set_target_properties(${loadable} PROPERTIES
+    OUTPUT_NAME ${name} PREFIX "" SUFFIX .so
+    LIBRARY_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR}/lib/fairway
+    INSTALL_RPATH "$ORIGIN/..")
+  install(TARGETS ${loadable} LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR}/fairway)
+endfunction()

@@ -10,6 +10,8 @@ struct fwi_probe {
     bool is_open;
     fwi_probe_fn fn; /* NULL: canceled */
     void *arg;
+    void (*on_gone)(void *arg); /* or NULL */
+    void *gone_arg;
 };
 
 static void on_open(fw_conn *conn, void *arg)
@@ -23,12 +25,11 @@ static void on_closed(fw_conn *conn, int reason, void *arg)
 {
     (void)conn;
     fwi_probe *probe = arg;
-    fwi_probe_fn fn = probe->fn;
-    void *fn_arg = probe->arg;
-    int result = probe->is_open ? FW_OK : reason;
+    if (probe->fn)
+        probe->fn(probe->is_open ? FW_OK : reason, probe->arg);
+    if (probe->on_gone)
+        probe->on_gone(probe->gone_arg);
     free(probe);
-    if (fn)
-        fn(result, fn_arg);
 }
 
 static int start(fw_loop *loop, const fw_instance *instance, uint32_t timeout_ms, fwi_probe_fn fn,
@@ -57,6 +58,12 @@ static void cancel(fwi_probe *probe)
 {
     probe->fn = NULL;
     fw_conn_close(probe->conn, FW_ECANCELED);
+}
+
+void fwi_probe_on_gone(fwi_probe *probe, void (*on_gone)(void *arg), void *arg)
+{
+    probe->on_gone = on_gone;
+    probe->gone_arg = arg;
 }
 
 const fwi_prober fwi_prober_connect = {.start = start, .cancel = cancel};

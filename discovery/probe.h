@@ -1,6 +1,7 @@
 /*
  * A probe: does somebody answer at an instance's address? A connection is opened and closed. This
- * is what the watcher asks before it believes that many instances are gone at once.
+ * is what the watcher asks before it believes that many instances are gone at once, and the
+ * simplest of the health checks.
  */
 #ifndef FWI_PROBE_H
 #define FWI_PROBE_H
@@ -23,5 +24,9 @@ typedef struct fwi_prober {
 
 /* Connects, with every transport that fairway has. */
 extern const fwi_prober fwi_prober_connect;
+
+/* Has on_gone(arg) run when nothing of the probe lives any more: right after fn, or some time after
+ * it was canceled. */
+void fwi_probe_on_gone(fwi_probe *probe, void (*on_gone)(void *arg), void *arg);
 
 #endif
