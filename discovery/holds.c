@@ -24,6 +24,7 @@ struct hold {
     fwi_holds *holds;
     const fw_instance *instance;
     int64_t revision;
+    fw_hold_reason reason;
     uint64_t since_ms;
     fwi_list waiting; /* in holds->waiting */
     fwi_probe *probe;
@@ -130,7 +131,8 @@ static void on_serve(fwi_task *task, void *arg)
     }
 }
 
-int fwi_holds_add(fwi_holds *holds, const fw_instance *instance, int64_t revision)
+int fwi_holds_add(fwi_holds *holds, const fw_instance *instance, int64_t revision,
+                  fw_hold_reason reason)
 {
     char name[MAX_NAME_BYTES];
     size_t len = name_of(instance->service, instance->id, name, sizeof name);
@@ -145,6 +147,7 @@ int fwi_holds_add(fwi_holds *holds, const fw_instance *instance, int64_t revisio
     *hold = (struct hold){.holds = holds,
                           .instance = fw_instance_acquire(instance),
                           .revision = revision,
+                          .reason = reason,
                           .since_ms = fw_loop_now_ms(holds->loop),
                           .rest = {.fn = on_rested, .arg = hold},
                           .rest_ms = FIRST_REST_MS};
@@ -175,7 +178,8 @@ void fwi_holds_each(const fwi_holds *holds, fw_watcher_held_fn fn, void *arg)
         fw_watcher_held held = {.instance = hold->instance,
                                 .revision = hold->revision,
                                 .since_ms = hold->since_ms,
-                                .answers = hold->answers};
+                                .answers = hold->answers,
+                                .reason = hold->reason};
         fn(&held, arg);
     }
 }

@@ -31,7 +31,8 @@ void fwi_holds_destroy(fwi_holds *holds);
 
 /* Holds an instance that the store lost at a revision; its reference stays the caller's. An address
  * that cannot be probed is let go in a later turn. UV_ENOMEM. */
-FW_MUST_CHECK int fwi_holds_add(fwi_holds *holds, const fw_instance *instance, int64_t revision);
+FW_MUST_CHECK int fwi_holds_add(fwi_holds *holds, const fw_instance *instance, int64_t revision,
+                                fw_hold_reason reason);
 /* The store has it back. True if it was held; *ret_answered tells whether that was said. */
 bool fwi_holds_drop(fwi_holds *holds, const char *service, const char *id, bool *ret_answered);
 size_t fwi_holds_count(const fwi_holds *holds);

@@ -63,7 +63,8 @@ struct fwi_keeper {
     uint32_t round;
     size_t pending; /* store operations and closings whose callback has not come */
     fw_backoff backoff;
-    bool recovering; /* it was registered, and an outage has ended that */
+    bool was_registered; /* since the last outage */
+    bool recovering;     /* from one */
     fwi_timer retry;
     fwi_task begin;
     fw_registrar_status status;
@@ -182,7 +183,8 @@ void fwi_keeper_close(fwi_keeper *keeper, fw_kv_closed_fn on_closed, void *arg)
 /* Until the next try. After an outage it is somewhere in the whole window from the first try on. */
 static uint32_t wait_ms(fwi_keeper *keeper, int reason)
 {
-    if (keeper->status.state == FW_REGISTRAR_REGISTERED && reason != FW_EMODIFIED) {
+    if (keeper->was_registered && reason != FW_EMODIFIED) {
+        keeper->was_registered = false;
         keeper->recovering = true;
         fw_backoff_init(&keeper->backoff, keeper->options.spread_ms, keeper->options.spread_ms);
     }
@@ -217,6 +219,7 @@ static void check_registered(fwi_keeper *keeper)
     fwi_list_for_each (node, &keeper->all)
         if (!fwi_container_of(node, fwi_kept, node)->registered)
             return;
+    keeper->was_registered = true;
     keeper->recovering = false;
     fw_backoff_init(&keeper->backoff, BACKOFF_BASE_MS, keeper->options.spread_ms);
     set_status(keeper, FW_REGISTRAR_REGISTERED, FW_OK, "");
@@ -543,6 +546,11 @@ int fwi_kept_new(fwi_keeper *keeper, const char *key, void *user, fwi_kept **ret
     kept->user = user;
     kept->again = (fwi_timer){.fn = on_leave_again, .arg = kept};
     fwi_list_push_back(&keeper->all, &kept->node);
+    if (keeper->status.state == FW_REGISTRAR_REGISTERED) {
+        /* No longer all; told when it is so again. */
+        keeper->status.state = FW_REGISTRAR_PENDING;
+        keeper->status.since_ms = fw_loop_now_ms(keeper->loop);
+    }
     if (!keeper->lease && !fwi_timer_armed(&keeper->retry))
         fwi_loop_defer(keeper->loop, &keeper->begin);
     *ret_kept = kept;

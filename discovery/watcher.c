@@ -8,133 +8,110 @@
  *
  * With a file, the list begins as it was saved. `unconfirmed` is what of it the store has not
  * spoken of yet; when the store's first list is complete, that is gone.
+ *
+ * A watcher that is announced stands in the store before it asks for the list. So whoever drains an
+ * instance and does not find it among the consumers knows that its list will have the mark.
  */
 #include <fairway/discovery.h>
 
 #include "base/log.h"
 #include "base/loop.h"
-#include "base/map.h"
+#include "changes.h"
+#include "consumer.h"
 #include "faults.h"
 #include "filter.h"
 #include "holds.h"
 #include "instance_set.h"
 #include "keys.h"
 #include "list_file.h"
+#include "losses.h"
+#include "snapshot.h"
 #include "watcher.h"
 
 #include <fairway/error.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <uv.h>
 
 #define DEFAULT_SAVE_MS 5000
-#define LOSS_WINDOW_MS  1000
-
-struct counted_snapshot {
-    atomic_uint references;
-    fw_snapshot snapshot;
-    fwi_set_node *instances;
-};
 
 struct fw_watcher {
     fw_kv *kv;
-    fw_kv_watch *watch;
+    fw_kv_watch *watch;     /* NULL: waits for the consumer */
+    fwi_consumer *consumer; /* NULL: not announced */
+    char prefix[sizeof FWI_SERVICES_PREFIX + FWI_MAX_NAME_BYTES + 2];
     fw_watcher_options options;
     fwi_set_node *instances, *unconfirmed;
-    struct counted_snapshot *snapshot; /* of the present state, or NULL */
+    const fw_snapshot *snapshot; /* of the present state, or NULL */
     fwi_holds *holds;
-    fwi_map losses;      /* service -> struct losses */
+    fwi_losses losses;
     fwi_list_file *file; /* or NULL */
     int64_t saved_ms;    /* of the list that was restored, or 0 */
-    size_t open_parts;   /* the watch and the file, while closing */
+    size_t open_parts;   /* the watch, the consumer and the file */
     int64_t revision;
-    bool synced, stale, ended, closing;
+    bool synced, resyncing, stale, ended, closing;
+    bool has_news; /* the consumer has not told yet that something is offline, or gone */
     uint64_t stale_since_ms;
+    int stale_reason;
+    fwi_changes changes;
+    fwi_task end;
     fw_kv_closed_fn on_closed;
     void *closed_arg;
 };
 
-/* How many instances a service has lost lately. */
-struct losses {
-    uint64_t since_ms;
-    size_t count;
-};
-
-/* How many instances a service has. */
-static size_t count_of(const fwi_set_node *instances, const char *service)
-{
-    static const char last[] = "\x7f"; /* stands behind every id: none has such a character */
-    return fwi_set_rank(instances, service, last) - fwi_set_rank(instances, service, "");
-}
-
 /* ---- snapshots ---- */
-
-static struct counted_snapshot *counted(const fw_snapshot *snapshot)
-{
-    return fwi_container_of(snapshot, struct counted_snapshot, snapshot);
-}
-
-void fw_snapshot_release(const fw_snapshot *snapshot)
-{
-    if (!snapshot)
-        return;
-    struct counted_snapshot *held = counted(snapshot);
-    if (atomic_fetch_sub_explicit(&held->references, 1, memory_order_acq_rel) != 1)
-        return;
-    fwi_set_release(held->instances);
-    free(held);
-}
-
-const fw_instance *fw_snapshot_at(const fw_snapshot *snapshot, size_t index)
-{
-    return fwi_set_at(counted(snapshot)->instances, index);
-}
-
-const fw_instance *fw_snapshot_find(const fw_snapshot *snapshot, const char *service,
-                                    const char *id)
-{
-    return fwi_set_find(counted(snapshot)->instances, service, id);
-}
-
-size_t fw_snapshot_service(const fw_snapshot *snapshot, const char *service, size_t *ret_first)
-{
-    const fwi_set_node *instances = counted(snapshot)->instances;
-    if (ret_first)
-        *ret_first = fwi_set_rank(instances, service, "");
-    return count_of(instances, service);
-}
 
 /* The list, or what is known of it, has changed. */
 static void forget_snapshot(fw_watcher *watcher)
 {
-    if (watcher->snapshot)
-        fw_snapshot_release(&watcher->snapshot->snapshot);
+    fw_snapshot_release(watcher->snapshot);
     watcher->snapshot = NULL;
+}
+
+static fw_list_source source_of(const fw_watcher *watcher)
+{
+    if (watcher->synced)
+        return FW_LIST_STORE;
+    return watcher->saved_ms ? FW_LIST_DISK : FW_LIST_NONE;
 }
 
 int fw_watcher_snapshot(fw_watcher *watcher, const fw_snapshot **ret_snapshot)
 {
-    if (!watcher->snapshot) {
-        struct counted_snapshot *made = malloc(sizeof *made);
-        if (!made)
-            return UV_ENOMEM;
-        atomic_init(&made->references, 1);
-        made->instances = fwi_set_acquire(watcher->instances);
-        made->snapshot = (fw_snapshot){.count = fwi_set_count(watcher->instances),
-                                       .revision = watcher->revision,
-                                       .synced = watcher->synced,
-                                       .restored = !watcher->synced && watcher->saved_ms,
-                                       .saved_ms = watcher->synced ? 0 : watcher->saved_ms,
-                                       .held = watcher->holds ? fwi_holds_count(watcher->holds) : 0,
-                                       .stale = watcher->stale,
-                                       .stale_since_ms = watcher->stale_since_ms};
-        watcher->snapshot = made;
+    fw_list_source source = source_of(watcher);
+    fw_snapshot about = {.revision = watcher->revision,
+                         .synced = watcher->synced,
+                         .restored = source == FW_LIST_DISK,
+                         .saved_ms = source == FW_LIST_DISK ? watcher->saved_ms : 0,
+                         .held = watcher->holds ? fwi_holds_count(watcher->holds) : 0,
+                         .stale = watcher->stale,
+                         .stale_since_ms = watcher->stale_since_ms,
+                         .stale_reason = watcher->stale_reason,
+                         .source = source};
+    int err = watcher->snapshot ? FW_OK
+                                : fwi_snapshot_new(&about, watcher->instances, &watcher->snapshot);
+    if (!err)
+        *ret_snapshot = fwi_snapshot_acquire(watcher->snapshot);
+    return err;
+}
+
+uint64_t fw_watcher_age_ms(const fw_watcher *watcher)
+{
+    int64_t age_ms = fwi_unix_ms() - watcher->saved_ms;
+    switch (source_of(watcher)) {
+    case FW_LIST_STORE:
+        return watcher->stale ? fw_loop_now_ms(fw_kv_loop(watcher->kv)) - watcher->stale_since_ms
+                              : 0;
+    case FW_LIST_DISK:
+        return age_ms > 0 ? (uint64_t)age_ms : 0;
+    default:
+        return UINT64_MAX;
     }
-    atomic_fetch_add_explicit(&watcher->snapshot->references, 1, memory_order_relaxed);
-    *ret_snapshot = &watcher->snapshot->snapshot;
-    return FW_OK;
+}
+
+void fw_watcher_each_change(const fw_watcher *watcher, fw_watcher_change_fn fn, void *arg)
+{
+    fwi_changes_each(&watcher->changes, fn, arg);
 }
 
 /* ---- events ---- */
@@ -147,14 +124,35 @@ static void emit(fw_watcher *watcher, fw_watcher_event_type type, const fw_insta
                               .revision = revision,
                               .reason = reason,
                               .detail = detail ? detail : ""};
-    if (!watcher->closing && !watcher->ended)
-        watcher->options.on_event(watcher, &event, watcher->options.arg);
+    if (watcher->closing || watcher->ended)
+        return;
+    fwi_changes_add(&watcher->changes, &event, fw_loop_now_ms(fw_kv_loop(watcher->kv)));
+    watcher->options.on_event(watcher, &event, watcher->options.arg);
 }
 
-/* A list with a hole would be a lie: it ends. */
-static void fail(fw_watcher *watcher, int reason)
+static void on_part_closed(void *arg);
+
+static void set_stale(fw_watcher *watcher, int reason)
 {
-    emit(watcher, FW_WATCHER_FATAL, NULL, 0, reason, "");
+    watcher->stale = true;
+    watcher->stale_reason = reason;
+    watcher->stale_since_ms = fw_loop_now_ms(fw_kv_loop(watcher->kv));
+    forget_snapshot(watcher);
+}
+
+static void withdraw(fw_watcher *watcher)
+{
+    if (watcher->consumer)
+        fwi_consumer_close(watcher->consumer, on_part_closed, watcher);
+    watcher->consumer = NULL;
+}
+
+/* The list follows the store no longer. Nobody shall wait for us to see something. */
+static void fail(fw_watcher *watcher, int reason, const char *detail)
+{
+    set_stale(watcher, reason);
+    withdraw(watcher);
+    emit(watcher, FW_WATCHER_FATAL, NULL, 0, reason, detail);
     watcher->ended = true;
 }
 
@@ -183,7 +181,7 @@ static bool confirm(fw_watcher *watcher, const fw_instance *instance)
 {
     const fw_instance *old = NULL;
     if (fwi_set_remove(&watcher->unconfirmed, instance->service, instance->id, &old))
-        fail(watcher, UV_ENOMEM);
+        fail(watcher, UV_ENOMEM, "");
     fw_instance_release(old);
     return old != NULL;
 }
@@ -211,7 +209,7 @@ static void remove_instance(fw_watcher *watcher, const char *service, const char
     const fw_instance *instance;
     forget_snapshot(watcher);
     if (fwi_set_remove(&watcher->instances, service, id, &instance)) {
-        fail(watcher, UV_ENOMEM);
+        fail(watcher, UV_ENOMEM, "");
         return;
     }
     if (!instance)
@@ -244,29 +242,18 @@ static void on_let_go(const fw_instance *instance, int64_t revision, int reason,
 /* Counts a loss that is about to be looked at. */
 static void count_loss(fw_watcher *watcher, const char *service)
 {
-    size_t len = strlen(service);
-    uint64_t now_ms = fw_loop_now_ms(fw_kv_loop(watcher->kv));
-    struct losses *losses = fwi_map_get(&watcher->losses, service, len);
-    if (!losses) {
-        losses = calloc(1, sizeof *losses);
-        if (!losses || fwi_map_put(&watcher->losses, service, len, losses, NULL)) {
-            free(losses);
-            return; /* it counts as a single one */
-        }
-    }
-    if (now_ms - losses->since_ms > LOSS_WINDOW_MS)
-        *losses = (struct losses){.since_ms = now_ms};
-    losses->count++;
+    fwi_losses_add(&watcher->losses, service, fw_loop_now_ms(fw_kv_loop(watcher->kv)));
 }
 
-static bool is_suspicious(const fw_watcher *watcher, const fw_instance *instance)
+static bool is_suspicious(const fw_watcher *watcher, const fw_instance *instance,
+                          fw_hold_reason *ret_reason)
 {
     if (watcher->options.no_hold || instance->state == FW_INSTANCE_OFFLINE ||
         FWI_FAULT(FWI_SKIP_HOLD))
         return false;
-    const struct losses *losses =
-        fwi_map_get(&watcher->losses, instance->service, strlen(instance->service));
-    return (losses && losses->count > 1) || count_of(watcher->instances, instance->service) == 1;
+    bool is_many = fwi_losses_count(&watcher->losses, instance->service) > 1;
+    *ret_reason = is_many ? FW_HOLD_MANY : FW_HOLD_LAST;
+    return is_many || fwi_set_count_service(watcher->instances, instance->service) == 1;
 }
 
 /* The store no longer has an instance. */
@@ -276,7 +263,9 @@ static void lose_instance(fw_watcher *watcher, const char *service, const char *
     const fw_instance *instance = fwi_set_find(watcher->instances, service, id);
     if (!instance)
         return;
-    if (is_suspicious(watcher, instance) && !fwi_holds_add(watcher->holds, instance, revision))
+    fw_hold_reason reason;
+    if (is_suspicious(watcher, instance, &reason) &&
+        !fwi_holds_add(watcher->holds, instance, revision, reason))
         forget_snapshot(watcher);
     else
         remove_instance(watcher, service, id, revision);
@@ -290,6 +279,7 @@ void fw_watcher_each_held(const fw_watcher *watcher, fw_watcher_held_fn fn, void
 
 static void on_delete(fw_watcher *watcher, const fw_kv_pair *pair)
 {
+    watcher->has_news = true;
     char service[FWI_MAX_NAME_BYTES + 1], id[FWI_MAX_NAME_BYTES + 1];
     if (split_key(pair->key, service, id) && !FWI_FAULT(FWI_IGNORE_REMOVALS))
         lose_instance(watcher, service, id, pair->revision);
@@ -305,6 +295,8 @@ static void on_put(fw_watcher *watcher, const fw_kv_pair *pair)
     const fw_instance *instance, *old;
     fwi_set_prefetch(watcher->instances, service, id); /* it comes while we decode */
     int err = fw_instance_decode(service, id, pair->value, &instance);
+    if (err || instance->state == FW_INSTANCE_OFFLINE)
+        watcher->has_news = true;
     if (err) {
         pass_over(pair->key, err);
         /* What the node said before no longer holds. */
@@ -324,7 +316,7 @@ static void on_put(fw_watcher *watcher, const fw_kv_pair *pair)
     forget_snapshot(watcher);
     if (fwi_set_put(&watcher->instances, instance, &old)) {
         fw_instance_release(instance);
-        fail(watcher, UV_ENOMEM);
+        fail(watcher, UV_ENOMEM, "");
         return;
     }
     touch_file(watcher);
@@ -354,12 +346,34 @@ static void drop_unconfirmed(fw_watcher *watcher, int64_t revision)
     }
 }
 
-static void on_stale(fw_watcher *watcher, const fw_kv_event *event)
+static void on_list_end(fw_watcher *watcher, int64_t revision)
 {
-    watcher->stale = true;
-    watcher->stale_since_ms = fw_loop_now_ms(fw_kv_loop(watcher->kv));
+    watcher->revision = revision; /* also if it is less: the store may be another */
+    drop_unconfirmed(watcher, revision);
+    watcher->synced = true;
+    watcher->resyncing = false;
+    watcher->has_news = true;
     forget_snapshot(watcher);
-    emit(watcher, FW_WATCHER_STALE, NULL, 0, event->reason, event->detail);
+    touch_file(watcher);
+    emit(watcher, FW_WATCHER_SYNCED, NULL, revision, FW_OK, "");
+}
+
+/* What the application has been told; it is the consumer that asks. */
+static int64_t seen(void *arg)
+{
+    fw_watcher *watcher = arg;
+    return watcher->synced && !watcher->resyncing && !watcher->stale ? watcher->revision : 0;
+}
+
+static void tell_consumer(fw_watcher *watcher)
+{
+    if (!watcher->consumer || !seen(watcher))
+        return; /* news is kept for later */
+    if (watcher->has_news)
+        fwi_consumer_saw(watcher->consumer);
+    else
+        fwi_consumer_look(watcher->consumer);
+    watcher->has_news = false;
 }
 
 static void count_losses(fw_watcher *watcher, const fw_kv_event *events, size_t count)
@@ -387,15 +401,11 @@ static void on_kv_events(fw_kv_watch *watch, const fw_kv_event *events, size_t c
             on_delete(watcher, &event->pair);
             break;
         case FW_KV_END_OF_SNAPSHOT:
-            watcher->revision = event->pair.revision;
-            drop_unconfirmed(watcher, event->pair.revision);
-            watcher->synced = true;
-            forget_snapshot(watcher);
-            touch_file(watcher);
-            emit(watcher, FW_WATCHER_SYNCED, NULL, event->pair.revision, FW_OK, "");
+            on_list_end(watcher, event->pair.revision);
             break;
         case FW_KV_STALE:
-            on_stale(watcher, event);
+            set_stale(watcher, event->reason);
+            emit(watcher, FW_WATCHER_STALE, NULL, 0, event->reason, event->detail);
             break;
         case FW_KV_LIVE:
             watcher->stale = false;
@@ -403,12 +413,14 @@ static void on_kv_events(fw_kv_watch *watch, const fw_kv_event *events, size_t c
             emit(watcher, FW_WATCHER_LIVE, NULL, event->pair.revision, FW_OK, "");
             break;
         case FW_KV_RESYNC:
-            break; /* the differences follow */
+            watcher->resyncing = true; /* the differences follow */
+            break;
         case FW_KV_FATAL:
-            emit(watcher, FW_WATCHER_FATAL, NULL, 0, event->reason, event->detail);
+            fail(watcher, event->reason, event->detail);
             break;
         }
     }
+    tell_consumer(watcher);
 }
 
 /* ---- life ---- */
@@ -442,11 +454,9 @@ static void on_file_read(const fwi_saved_list *list, int error, void *arg)
 static void on_file_write(fwi_saved_list *ret_list, void *arg)
 {
     fw_watcher *watcher = arg;
-    uv_timeval64_t now;
     *ret_list = (fwi_saved_list){.instances = fwi_set_acquire(watcher->instances),
-                                 .revision = watcher->revision};
-    if (!uv_gettimeofday(&now))
-        ret_list->saved_ms = now.tv_sec * 1000 + now.tv_usec / 1000;
+                                 .revision = watcher->revision,
+                                 .saved_ms = fwi_unix_ms()};
 }
 
 static int open_file(fw_watcher *watcher)
@@ -460,17 +470,47 @@ static int open_file(fw_watcher *watcher)
                                      .on_read = on_file_read,
                                      .on_write = on_file_write,
                                      .arg = watcher};
-    return fwi_list_file_new(fw_kv_loop(watcher->kv), &options, &watcher->file);
+    int err = fwi_list_file_new(fw_kv_loop(watcher->kv), &options, &watcher->file);
+    watcher->open_parts += !err;
+    return err;
+}
+
+static int start_watch(fw_watcher *watcher)
+{
+    int err =
+        fw_kv_watch_tree(watcher->kv, watcher->prefix, on_kv_events, watcher, &watcher->watch);
+    watcher->open_parts += !err;
+    return err;
+}
+
+static void on_consumer_ready(void *arg)
+{
+    fw_watcher *watcher = arg;
+    int err = start_watch(watcher);
+    if (err)
+        fail(watcher, err, "");
+}
+
+static int announce(fw_watcher *watcher, const char *service)
+{
+    fwi_consumer_options options = {.service = service,
+                                    .name = watcher->options.consumer,
+                                    .ttl_ms = watcher->options.consumer_ttl_ms,
+                                    .seen = seen,
+                                    .on_ready = on_consumer_ready,
+                                    .arg = watcher};
+    int err = fwi_consumer_new(watcher->kv, &options, &watcher->consumer);
+    watcher->options.consumer = NULL; /* only lent */
+    watcher->open_parts += !err;
+    return err;
 }
 
 static void watcher_free(fw_watcher *watcher)
 {
     fwi_holds_destroy(watcher->holds);
-    size_t position = 0;
-    for (fwi_map_entry *entry; (entry = fwi_map_next(&watcher->losses, &position));)
-        free(entry->value);
-    fwi_map_fini(&watcher->losses);
+    fwi_losses_fini(&watcher->losses);
     forget_snapshot(watcher);
+    fwi_changes_fini(&watcher->changes);
     fwi_set_release(watcher->instances);
     fwi_set_release(watcher->unconfirmed);
     free((void *)watcher->options.saved_list);
@@ -488,9 +528,8 @@ int fwi_watcher_new(fw_kv *kv, const char *service, const fw_watcher_options *op
         return UV_ENOMEM;
     watcher->kv = kv;
     watcher->options = *options;
-    char prefix[sizeof FWI_SERVICES_PREFIX + FWI_MAX_NAME_BYTES + 2];
-    snprintf(prefix, sizeof prefix, FWI_SERVICES_PREFIX "%s%s", service ? "/" : "",
-             service ? service : "");
+    snprintf(watcher->prefix, sizeof watcher->prefix, FWI_SERVICES_PREFIX "%s%s",
+             service ? "/" : "", service ? service : "");
     fwi_holds_options holds = {
         .prober = prober, .on_held = on_held, .on_let_go = on_let_go, .arg = watcher};
     int err = fwi_holds_create(fw_kv_loop(kv), &holds, &watcher->holds);
@@ -501,7 +540,7 @@ int fwi_watcher_new(fw_kv *kv, const char *service, const fw_watcher_options *op
     if (!err && options->saved_list && !(watcher->options.saved_list = strdup(options->saved_list)))
         err = UV_ENOMEM;
     if (!err)
-        err = fw_kv_watch_tree(kv, prefix, on_kv_events, watcher, &watcher->watch);
+        err = watcher->options.consumer ? announce(watcher, service) : start_watch(watcher);
     if (err) {
         watcher_free(watcher);
         return err;
@@ -526,11 +565,17 @@ int fw_watcher_new(fw_kv *kv, const char *service, const fw_watcher_options *opt
 static void on_part_closed(void *arg)
 {
     fw_watcher *watcher = arg;
-    if (--watcher->open_parts)
+    if (--watcher->open_parts || !watcher->closing)
         return;
     if (watcher->on_closed)
         watcher->on_closed(watcher->closed_arg);
     watcher_free(watcher);
+}
+
+static void on_end(fwi_task *task, void *arg)
+{
+    (void)task;
+    on_part_closed(arg);
 }
 
 void fw_watcher_close(fw_watcher *watcher, fw_kv_closed_fn on_closed, void *arg)
@@ -542,8 +587,12 @@ void fw_watcher_close(fw_watcher *watcher, fw_kv_closed_fn on_closed, void *arg)
     watcher->holds = NULL;
     watcher->on_closed = on_closed;
     watcher->closed_arg = arg;
-    watcher->open_parts = watcher->file ? 2 : 1;
+    watcher->open_parts++; /* this call itself */
+    watcher->end = (fwi_task){.fn = on_end, .arg = watcher};
+    fwi_loop_defer(fw_kv_loop(watcher->kv), &watcher->end);
+    withdraw(watcher);
     if (watcher->file)
         fwi_list_file_close(watcher->file, on_part_closed, watcher);
-    fw_kv_watch_close(watcher->watch, on_part_closed, watcher);
+    if (watcher->watch)
+        fw_kv_watch_close(watcher->watch, on_part_closed, watcher);
 }

@@ -76,7 +76,8 @@ FW_API FW_MUST_CHECK int fw_instance_advertise_url(const char *listen_url, const
 typedef struct fw_registrar fw_registrar;
 
 typedef enum fw_registrar_state {
-    FW_REGISTRAR_PENDING,    /* on its way for the first time */
+    FW_REGISTRAR_PENDING,    /* on its way; also when another instance has been added, which is not
+                                told */
     FW_REGISTRAR_REGISTERED, /* every instance was read back from the store */
     FW_REGISTRAR_LOST        /* not known to be registered; reason and detail say why */
 } fw_registrar_state;

@@ -185,6 +185,7 @@ static void see_held(const fw_watcher_held *one, void *arg)
 {
     ck_assert_str_eq(one->instance->id, "alive");
     ck_assert_uint_ge(one->answers, 1);
+    ck_assert_int_eq(one->reason, FW_HOLD_MANY);
     ++*(size_t *)arg;
 }
 

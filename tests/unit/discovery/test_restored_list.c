@@ -63,11 +63,10 @@ static void on_event(fw_watcher *from, const fw_watcher_event *event, void *arg)
 {
     (void)from;
     (void)arg;
-    static const char *const marks[] = {[FW_WATCHER_ADDED] = "+",
-                                        [FW_WATCHER_CHANGED] = "~",
-                                        [FW_WATCHER_REMOVED] = "-",
-                                        [FW_WATCHER_RESTORED] = "R",
-                                        [FW_WATCHER_SYNCED] = "S"};
+    static const char *const marks[] = {
+        [FW_WATCHER_ADDED] = "+",    [FW_WATCHER_CHANGED] = "~", [FW_WATCHER_REMOVED] = "-",
+        [FW_WATCHER_RESTORED] = "R", [FW_WATCHER_SYNCED] = "S",  [FW_WATCHER_STALE] = "?",
+        [FW_WATCHER_LIVE] = "!",     [FW_WATCHER_FATAL] = "x"};
     size_t len = strlen(seen);
     snprintf(seen + len, sizeof seen - len, "%s%s ", marks[event->type],
              event->instance ? event->instance->id : "");
@@ -86,6 +85,7 @@ static void start(void)
     FWT_OK(fw_kv_open(fwt_loop, "quiet:", NULL, &kv));
     fw_watcher_options options = {.on_event = on_event, .saved_list = path};
     FWT_OK(fw_watcher_new(kv, NULL, &options, &watcher));
+    ck_assert_uint_eq(fw_watcher_age_ms(watcher), UINT64_MAX);
 }
 
 static void stop(void)
@@ -127,6 +127,8 @@ START_TEST(a_list_is_restored_and_then_made_right)
     FWT_OK(fw_watcher_snapshot(watcher, &snapshot));
     ck_assert_uint_eq(snapshot->count, 3);
     ck_assert(snapshot->restored && !snapshot->synced && snapshot->saved_ms > 0);
+    ck_assert_int_eq(snapshot->source, FW_LIST_DISK);
+    ck_assert_uint_lt(fw_watcher_age_ms(watcher), 3600 * 1000);
     ck_assert_int_eq(snapshot->revision, 5);
     ck_assert_str_eq(fw_snapshot_find(snapshot, "echo", "b")->addr, "127.0.0.1:2");
     fw_snapshot_release(snapshot);
@@ -142,7 +144,47 @@ START_TEST(a_list_is_restored_and_then_made_right)
     FWT_OK(fw_watcher_snapshot(watcher, &snapshot));
     ck_assert_uint_eq(snapshot->count, 3);
     ck_assert(!snapshot->restored && snapshot->synced && !snapshot->saved_ms);
+    ck_assert_int_eq(snapshot->source, FW_LIST_STORE);
     fw_snapshot_release(snapshot);
+    stop();
+}
+END_TEST
+
+static void see_change(const fw_watcher_change *change, void *arg)
+{
+    if (change->type == FW_WATCHER_STALE || change->type == FW_WATCHER_FATAL)
+        ck_assert_int_eq(change->reason,
+                         change->type == FW_WATCHER_STALE ? FW_EUNREACHABLE : FW_EDENIED);
+    *(fw_watcher_event_type *)arg = change->type;
+}
+
+START_TEST(a_list_ages_while_the_store_is_away)
+{
+    set_up();
+    start();
+    fwi_kv_watch_list_begin(kv_watch);
+    ck_assert(fwi_kv_watch_list_end(kv_watch, 1));
+    ck_assert_uint_eq(fw_watcher_age_ms(watcher), 0);
+    ck_assert(fwi_kv_watch_stale(kv_watch, FW_EUNREACHABLE, ""));
+    for (int turns = 0; !fw_watcher_age_ms(watcher) && turns < 1000; turns++)
+        fwt_run_for(5);
+    ck_assert_uint_gt(fw_watcher_age_ms(watcher), 0);
+    const fw_snapshot *snapshot;
+    FWT_OK(fw_watcher_snapshot(watcher, &snapshot));
+    ck_assert(snapshot->stale && snapshot->source == FW_LIST_STORE);
+    ck_assert_int_eq(snapshot->stale_reason, FW_EUNREACHABLE);
+    fw_snapshot_release(snapshot);
+    ck_assert(fwi_kv_watch_live(kv_watch));
+    ck_assert_uint_eq(fw_watcher_age_ms(watcher), 0);
+
+    /* Of what it is told no longer it says so, too. */
+    fw_watcher_event_type last = FW_WATCHER_ADDED;
+    (void)fwi_kv_watch_fatal(kv_watch, FW_EDENIED, "");
+    FWT_OK(fw_watcher_snapshot(watcher, &snapshot));
+    ck_assert_int_eq(snapshot->stale_reason, FW_EDENIED);
+    fw_snapshot_release(snapshot);
+    fw_watcher_each_change(watcher, see_change, &last);
+    ck_assert_int_eq(last, FW_WATCHER_FATAL);
     stop();
 }
 END_TEST
@@ -186,6 +228,7 @@ int main(void)
     Suite *suite = suite_create("restored list");
     TCase *tcase = fwt_tcase(suite, "restored", 60);
     tcase_add_test(tcase, a_list_is_restored_and_then_made_right);
+    tcase_add_test(tcase, a_list_ages_while_the_store_is_away);
     tcase_add_test(tcase, a_list_read_after_the_store_spoke_is_not_used);
     tcase_add_test(tcase, a_broken_file_is_not_used_and_replaced);
     return fwt_main(suite);

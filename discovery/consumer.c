@@ -1,0 +1,146 @@
+/*
+ * One key, kept by a keeper. Its value is that of `seen` when it was last worth telling. When the
+ * key was lost it comes back with 0: the store may have been wiped meanwhile and count anew, and
+ * the watch may not know yet. The watcher's revision follows when the key is back.
+ */
+#include "consumer.h"
+
+#include "keeper.h"
+#include "keys.h"
+
+#include <ctype.h>
+#include <fairway/error.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <uv.h>
+
+#define MAX_VALUE_BYTES 64
+
+struct fwi_consumer {
+    fwi_consumer_options options;
+    fwi_keeper *keeper;
+    fwi_kept *kept;
+    int64_t revision; /* that the value tells */
+    bool is_ready;
+    fw_kv_closed_fn on_closed;
+    void *closed_arg;
+};
+
+int64_t fwi_consumer_revision(fw_slice value)
+{
+    char text[MAX_VALUE_BYTES];
+    long long revision = 0;
+    snprintf(text, sizeof text, "%.*s", (int)(value.len < sizeof text ? value.len : sizeof text),
+             (const char *)value.data);
+    return sscanf(text, " { \"revision\" : %lld", &revision) == 1 && revision > 0 ? revision : 0;
+}
+
+static int write_revision(fwi_consumer *consumer, int64_t revision)
+{
+    char *value = malloc(MAX_VALUE_BYTES);
+    if (!value)
+        return UV_ENOMEM; /* the next news, or the next loss of the key, tries again */
+    snprintf(value, MAX_VALUE_BYTES, "{\"revision\":%lld}", (long long)revision);
+    consumer->revision = revision;
+    fwi_kept_set(consumer->kept, value);
+    return FW_OK;
+}
+
+void fwi_consumer_saw(fwi_consumer *consumer)
+{
+    int64_t revision = consumer->options.seen(consumer->options.arg);
+    if (revision && revision != consumer->revision)
+        (void)write_revision(consumer, revision);
+}
+
+void fwi_consumer_look(fwi_consumer *consumer)
+{
+    if (!consumer->revision)
+        fwi_consumer_saw(consumer);
+}
+
+static void on_kept(void *user, int64_t revision, void *arg)
+{
+    (void)user;
+    (void)revision;
+    fwi_consumer_look(arg);
+}
+
+static void on_status(const fw_registrar_status *status, void *arg)
+{
+    fwi_consumer *consumer = arg;
+    if (status->state == FW_REGISTRAR_LOST && consumer->revision)
+        (void)write_revision(consumer, 0);
+    if (consumer->is_ready)
+        return;
+    consumer->is_ready = true;
+    consumer->options.on_ready(consumer->options.arg);
+}
+
+/* Host, process and a number. */
+static void make_name(char *ret_name, size_t size)
+{
+    static atomic_uint number;
+    char host[64] = "";
+    size_t host_size = sizeof host;
+    if (uv_os_gethostname(host, &host_size))
+        snprintf(host, sizeof host, "host");
+    for (char *p = host; *p; p++)
+        if (!isalnum((unsigned char)*p) && !strchr("._-", *p))
+            *p = '-';
+    snprintf(ret_name, size, "%s-%d-%u", host, (int)uv_os_getpid(),
+             atomic_fetch_add_explicit(&number, 1, memory_order_relaxed));
+}
+
+int fwi_consumer_new(fw_kv *kv, const fwi_consumer_options *options, fwi_consumer **ret_consumer)
+{
+    char name[FWI_MAX_NAME_BYTES + 1], key[sizeof FWI_CONSUMERS_PREFIX + 2 * sizeof name];
+    if (*options->name && !fwi_name_valid(options->name))
+        return FW_EOPTION;
+    snprintf(name, sizeof name, "%s", options->name);
+    if (!*name)
+        make_name(name, sizeof name);
+    snprintf(key, sizeof key, FWI_CONSUMERS_PREFIX "/%s/%s",
+             options->service ? options->service : FWI_ALL_SERVICES, name);
+    fwi_consumer *consumer = calloc(1, sizeof *consumer);
+    if (!consumer)
+        return UV_ENOMEM;
+    consumer->options = *options;
+    consumer->options.service = consumer->options.name = NULL; /* only lent */
+    fwi_keeper_options keeper = {.component = "consumer",
+                                 .ttl_ms = options->ttl_ms,
+                                 .on_status = on_status,
+                                 .on_kept = on_kept,
+                                 .arg = consumer};
+    int err = fwi_keeper_new(kv, &keeper, &consumer->keeper);
+    if (err) {
+        free(consumer);
+        return err;
+    }
+    err = fwi_kept_new(consumer->keeper, key, NULL, &consumer->kept);
+    if (!err)
+        err = write_revision(consumer, 0);
+    if (err) {
+        fwi_consumer_close(consumer, NULL, NULL);
+        return err;
+    }
+    *ret_consumer = consumer;
+    return FW_OK;
+}
+
+static void on_keeper_closed(void *arg)
+{
+    fwi_consumer *consumer = arg;
+    if (consumer->on_closed)
+        consumer->on_closed(consumer->closed_arg);
+    free(consumer);
+}
+
+void fwi_consumer_close(fwi_consumer *consumer, fw_kv_closed_fn on_closed, void *arg)
+{
+    consumer->on_closed = on_closed;
+    consumer->closed_arg = arg;
+    fwi_keeper_close(consumer->keeper, on_keeper_closed, consumer);
+}
