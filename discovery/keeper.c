@@ -11,9 +11,8 @@
  * when somebody deletes it; it is put again.
  *
  * Coming back. When a store that was away is there again, everybody who had something in it comes
- * at once. So after an outage each waits for a moment of its own within spread_ms before it asks
- * for a lease; and who was asking at that very time, which shows in how long the answer took, waits
- * so before it puts.
+ * at once. So after an outage each tries at moments of its own, once in every spread_ms; and who
+ * was asking at that very time, which shows in how long the answer took, waits so before it puts.
  */
 #include "keeper.h"
 
@@ -65,6 +64,7 @@ struct fwi_keeper {
     fw_backoff backoff;
     bool was_registered; /* since the last outage */
     bool recovering;     /* from one */
+    uint64_t turn_ms;    /* while recovering: when our turn is to try */
     fwi_timer retry;
     fwi_task begin;
     fw_registrar_status status;
@@ -180,15 +180,22 @@ void fwi_keeper_close(fwi_keeper *keeper, fw_kv_closed_fn on_closed, void *arg)
 
 /* ---- a round ---- */
 
-/* Until the next try. After an outage it is somewhere in the whole window from the first try on. */
+/* Until the next try. After an outage that is at a moment of its own within the window, and then
+ * once each window: so whenever the store returns, the tries are spread evenly over the next one.
+ */
 static uint32_t wait_ms(fwi_keeper *keeper, int reason)
 {
-    if (keeper->was_registered && reason != FW_EMODIFIED) {
-        keeper->was_registered = false;
-        keeper->recovering = true;
-        fw_backoff_init(&keeper->backoff, keeper->options.spread_ms, keeper->options.spread_ms);
-    }
-    return fw_backoff_next_ms(&keeper->backoff);
+    uint64_t now = fw_loop_now_ms(keeper->loop);
+    uint32_t spread = keeper->options.spread_ms;
+    if (reason == FW_EMODIFIED || !(keeper->was_registered || keeper->recovering))
+        return fw_backoff_next_ms(&keeper->backoff);
+    if (!keeper->recovering)
+        keeper->turn_ms = now + 1 + fwi_random_below(spread);
+    else if (keeper->turn_ms <= now)
+        keeper->turn_ms += ((now - keeper->turn_ms) / spread + 1) * spread;
+    keeper->recovering = true;
+    keeper->was_registered = false;
+    return (uint32_t)(keeper->turn_ms - now);
 }
 
 static void start_retry(fwi_keeper *keeper, uint32_t wait)
@@ -221,7 +228,7 @@ static void check_registered(fwi_keeper *keeper)
             return;
     keeper->was_registered = true;
     keeper->recovering = false;
-    fw_backoff_init(&keeper->backoff, BACKOFF_BASE_MS, keeper->options.spread_ms);
+    fw_backoff_reset(&keeper->backoff);
     set_status(keeper, FW_REGISTRAR_REGISTERED, FW_OK, "");
 }
 
