@@ -19,6 +19,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#define LOOK_EVERY_MS    50
 #define REACH_EVERY_MS   100
 #define REACH_TIMEOUT_MS 1000
 #define REMIND_AFTER_MS  1000
@@ -38,21 +39,18 @@ struct registration {
     cli_reach *reach;      /* under way */
     uint64_t remind_at_ms; /* when it is said that we wait */
     uv_timer_t timer; /* WAITING: until the next try; DRAINING: until the signal is passed on */
+    uv_timer_t look;  /* DRAINING: who has seen the mark? */
+    bool is_looking;
     int signal;
 };
 
-/* text (NULL: none) is what people read of it; as JSON there are reason and detail. */
-static void print_event(struct registration *job, const char *event, int reason, const char *detail,
-                        const char *text)
+/* text (NULL: none) is what people read of it. */
+static void print_event(struct registration *job, const char *event, const char *text)
 {
     const fw_instance *instance = job->instance;
     if (job->cli->json) {
         cJSON *json = cli_json_instance(instance);
         cJSON_AddStringToObject(json, "event", event);
-        if (reason) {
-            cJSON_AddStringToObject(json, "reason", fw_strerror(reason));
-            cJSON_AddStringToObject(json, "detail", detail);
-        }
         cli_print_json(json);
         return;
     }
@@ -61,22 +59,50 @@ static void print_event(struct registration *job, const char *event, int reason,
     fflush(stdout);
 }
 
+/* One that has a reason. */
+static void print_trouble(struct registration *job, const char *event, int reason,
+                          const char *detail, uint32_t next_try_ms)
+{
+    char text[700];
+    if (job->cli->json) {
+        cJSON *json = cli_json_instance(job->instance);
+        cJSON_AddStringToObject(json, "event", event);
+        cJSON_AddStringToObject(json, "reason", fw_strerror(reason));
+        cJSON_AddStringToObject(json, "detail", detail);
+        cJSON_AddNumberToObject(json, "next_try_ms", next_try_ms);
+        cli_print_json(json);
+        return;
+    }
+    snprintf(text, sizeof text, "%s%s%s, next try in %u ms", fw_strerror(reason),
+             *detail ? ": " : "", detail, next_try_ms);
+    print_event(job, event, text);
+}
+
 static void on_status(fw_registrar *registrar, const fw_registrar_status *status, void *arg)
 {
     (void)registrar;
     struct registration *job = arg;
-    char text[600];
     if (job->state != LISTED)
         return;
     if (status->state == FW_REGISTRAR_LOST) {
-        snprintf(text, sizeof text, "%s%s%s, next try in %u ms", fw_strerror(status->reason),
-                 *status->detail ? ": " : "", status->detail, status->next_try_ms);
-        print_event(job, job->was_registered ? "lost" : "not registered", status->reason,
-                    status->detail, text);
+        print_trouble(job, job->was_registered ? "lost" : "not registered", status->reason,
+                      status->detail, status->next_try_ms);
     } else if (status->state == FW_REGISTRAR_REGISTERED) {
         job->was_registered = true;
-        print_event(job, "registered", FW_OK, "", NULL);
+        print_event(job, "registered", NULL);
     }
+}
+
+/* Somebody else has asked for it, or has taken it back: the command runs on. */
+static void on_drain(fw_registrar *registrar, const fw_instance *instance, bool is_draining,
+                     void *arg)
+{
+    (void)registrar;
+    (void)instance;
+    struct registration *job = arg;
+    if (job->state == LISTED)
+        print_event(job, is_draining ? "draining" : "resumed",
+                    is_draining ? "somebody has asked for it" : NULL);
 }
 
 /* ---- the end ---- */
@@ -84,6 +110,7 @@ static void on_status(fw_registrar *registrar, const fw_registrar_status *status
 static void finish(struct registration *job)
 {
     uv_close((uv_handle_t *)&job->timer, NULL);
+    uv_close((uv_handle_t *)&job->look, NULL);
     cli_stop(job->cli, job->cli->exit_code);
 }
 
@@ -92,7 +119,7 @@ static void on_left(void *arg)
     struct registration *job = arg;
     job->registrar = NULL;
     if (job->wanted)
-        print_event(job, "left", FW_OK, "", NULL);
+        print_event(job, "left", NULL);
     if (!job->child.running)
         finish(job);
 }
@@ -102,6 +129,7 @@ static void enter(struct registration *job, enum state state)
 {
     job->state = state;
     uv_timer_stop(&job->timer);
+    uv_timer_stop(&job->look);
     if (job->reach)
         cli_reach_cancel(job->reach);
     job->reach = NULL;
@@ -141,6 +169,44 @@ static void on_drained(uv_timer_t *timer)
     end_command(timer->data);
 }
 
+/* Where the registrar has the mark, once it was read back. */
+static void find_mark(const fw_registrar_entry *entry, void *arg)
+{
+    if (entry->registered && entry->instance->state == FW_INSTANCE_OFFLINE)
+        *(int64_t *)arg = entry->revision;
+}
+
+/* The consumers that are announced have all seen the mark: there is nothing to wait for. If none is
+ * announced there may be some that do not tell. */
+static void on_consumers(int status, const char *detail, const fw_consumer *consumers, size_t count,
+                         void *arg)
+{
+    (void)detail;
+    struct registration *job = arg;
+    job->is_looking = false;
+    if (job->state != DRAINING || status || !count)
+        return;
+    int64_t mark = 0;
+    fw_registrar_each(job->registrar, find_mark, &mark);
+    for (size_t i = 0; i < count; i++)
+        if (!mark || consumers[i].revision < mark)
+            return;
+    char text[64];
+    snprintf(text, sizeof text, "by all %zu consumers", count);
+    print_event(job, "seen", text);
+    end_command(job);
+}
+
+static void on_look(uv_timer_t *timer)
+{
+    struct registration *job = timer->data;
+    int64_t mark = 0;
+    fw_registrar_each(job->registrar, find_mark, &mark);
+    if (mark && !job->is_looking)
+        job->is_looking =
+            !fw_consumers_list(job->cli->kv, job->instance->service, on_consumers, job);
+}
+
 static void drain(struct registration *job)
 {
     fw_instance offline = *job->instance;
@@ -151,8 +217,9 @@ static void drain(struct registration *job)
         return;
     }
     enter(job, DRAINING);
-    print_event(job, "draining", FW_OK, "", NULL);
+    print_event(job, "draining", NULL);
     uv_timer_start(&job->timer, on_drained, job->drain_ms, 0);
+    uv_timer_start(&job->look, on_look, 0, LOOK_EVERY_MS);
 }
 
 static void on_signal(cli_context *cli, int signal, void *arg)
@@ -197,10 +264,10 @@ static void on_reached(int result, void *arg)
         return;
     }
     if (fw_loop_now_ms(job->cli->loop) >= job->remind_at_ms) {
-        char text[600];
-        snprintf(text, sizeof text, "%s does not answer yet: %s (--no-wait registers at once)",
-                 job->reach_url, fw_strerror(result));
-        print_event(job, "waiting", result, job->reach_url, text);
+        char detail[300];
+        snprintf(detail, sizeof detail, "%s does not answer yet (--no-wait registers at once)",
+                 job->reach_url);
+        print_trouble(job, "waiting", result, detail, REACH_EVERY_MS);
         job->remind_at_ms = fw_loop_now_ms(job->cli->loop) + REMIND_EVERY_MS;
     }
     uv_timer_start(&job->timer, try_to_reach, REACH_EVERY_MS, 0);
@@ -217,12 +284,15 @@ static void try_to_reach(uv_timer_t *timer)
 static int start(struct registration *job, char **command)
 {
     cli_context *cli = job->cli;
-    fw_registrar_options options = {.ttl_ms = job->ttl_ms, .on_status = on_status, .arg = job};
+    fw_registrar_options options = {
+        .ttl_ms = job->ttl_ms, .on_status = on_status, .on_drain = on_drain, .arg = job};
     int err = fw_registrar_new(cli->kv, &options, &job->registrar);
     if (err)
         return cli_fail_error("register", err, NULL);
     uv_timer_init(fw_loop_uv(cli->loop), &job->timer);
     job->timer.data = job;
+    uv_timer_init(fw_loop_uv(cli->loop), &job->look);
+    job->look.data = job;
     job->child.on_exit = on_child_exit;
     job->child.arg = job;
     cli->on_signal = on_signal;
@@ -280,8 +350,9 @@ static int parse(cli_context *cli, struct register_options *o, struct registrati
         "with its code.\n"
         "On SIGTERM or SIGINT the instance is marked offline, so that no new work comes; then CMD "
         "gets the\n"
-        "signal, and when it has ended the instance leaves. A second signal kills CMD. Other "
-        "signals are passed on.",
+        "signal: after --drain-timeout, or as soon as all announced consumers have seen the mark. "
+        "When CMD has\n"
+        "ended the instance leaves. A second signal kills CMD. Other signals are passed on.",
         argc, argv, 1, 1, &count);
     if (rc < 0 && !o->addr)
         rc = cli_fail(EXIT_USAGE, "--addr", "needed: where the instance is called");

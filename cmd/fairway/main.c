@@ -23,6 +23,8 @@ static const cli_command commands[] = {
     {"resolve", "NAME", "list the instances of a service", cmd_resolve},
     {"watch", "NAME", "print instances as they come and go", cmd_watch},
     {"services", "", "list the services", cmd_services},
+    {"drain", "NAME/ID", "take an instance out of use", cmd_drain},
+    {"why", "NAME", "what is known of a service, and why", cmd_why},
     {"doctor", "", "check the store and everything that is registered", cmd_doctor},
     {"call", "NAME METHOD [DATA]", "call a service through the client proxy", cmd_call},
     {"serve", "echo", "a small service that registers itself", cmd_serve},

@@ -18,9 +18,9 @@ static const struct {
     {{"kv", "exists"}, 1, 1, true}, {{"kv", "ls"}, 1, 1, true},  {{"kv", "rmtree"}, 1, 1, true},
     {{"kv", "cas"}, 3, 3, true},    {{"kv", "cad"}, 2, 2, true}, {{"kv", "watch"}, 1, 1, true},
     {{"register"}, 1, 1, true},     {{"resolve"}, 1, 1, true},   {{"watch"}, 1, 1, true},
-    {{"services"}, 0, 0, true},     {{"doctor"}, 0, 0, true},    {{"call"}, 2, 3, true},
-    {{"serve"}, 1, 1, true},        {{"gateway"}, 0, 0, false},  {{"demo"}, 0, 0, false},
-    {{"version"}, 0, 0, false},
+    {{"services"}, 0, 0, true},     {{"doctor"}, 0, 0, true},    {{"drain"}, 1, 1, true},
+    {{"why"}, 1, 1, true},          {{"call"}, 2, 3, true},      {{"serve"}, 1, 1, true},
+    {{"gateway"}, 0, 0, false},     {{"demo"}, 0, 0, false},     {{"version"}, 0, 0, false},
 };
 #define COMMANDS (sizeof commands / sizeof *commands)
 
@@ -99,6 +99,8 @@ START_TEST(commands_that_open_a_store_name_a_bad_url)
             words[n++] = "--addr=tcp://127.0.0.1:1";
         for (int i = 0; i < commands[_i].least; i++)
             words[n++] = operands[i];
+        if (!strcmp(words[1], "drain"))
+            words[n - 1] = "echo/a";
         clit_refused(clit_run("--store", words[0], words[1], words[2], words[3], words[4], words[5],
                               words[6], NULL),
                      USAGE, clit_format("fairway: %s: ", urls[bad]));
@@ -179,6 +181,11 @@ static const struct {
     {{"services", "--meta", "=v"}, "=v"},
     {{"watch", "a", "--meta", "=v"}, "=v"},
     {{"doctor", "--ttl", "10ms"}, "--ttl"},
+    {{"drain", "web"}, "web"},
+    {{"drain", "web/a", "--timeout", "0"}, "--timeout 0"},
+    {{"drain", "web/a", "--wait", "--resume"}, "--resume"},
+    {{"why", "bad name"}, "bad name"},
+    {{"why", "web", "--for", "x"}, "--for x"},
     {{"watch", "bad name"}, "bad name"},
     {{"call", "bad name", "echo"}, "bad name"},
     {{"call", "echo", "echo", "{bad"}, "{bad"},

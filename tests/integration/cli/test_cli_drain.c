@@ -1,0 +1,189 @@
+/* drain: an instance taken out of use, and back. Once on lmdb, once on a real etcd. */
+#include "clit.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { FAILED = 1, USAGE = 2, UNREACHABLE = 3 };
+enum { ON_LMDB, ON_ETCD };
+
+#ifdef CLIT_ETCD
+#define LAST_STORE ON_ETCD
+#else
+#define LAST_STORE ON_LMDB
+#endif
+
+static fwt_etcd shared_etcd;
+
+static void start_etcd(void)
+{
+    fwt_etcd_start(&shared_etcd);
+}
+
+static void end_etcd(void)
+{
+    fwt_etcd_kill(&shared_etcd);
+}
+
+static void use_store(int which)
+{
+    setenv("FAIRWAY_STORE",
+           which == ON_LMDB
+               ? clit_lmdb_url()
+               : clit_format("etcd://127.0.0.1:%d/t%d", shared_etcd.port, (int)getpid()),
+           1);
+    setenv("FAIRWAY_DRAIN_TIMEOUT", "50ms", 1);
+}
+
+static fwt_proc *register_a(void)
+{
+    fwt_proc *proc =
+        clit_start("register", "web", "--id", "a", "--addr", "tcp://127.0.0.1:1", NULL);
+    fwt_proc_expect(proc, "registered web/a", CLIT_PATIENCE_MS);
+    return proc;
+}
+
+static const char *state_of_a(void)
+{
+    return clit_field(clit_out("resolve", "web", "--all", "--json"), "state");
+}
+
+/* Waits until the consumers of the service are as many. */
+static void await_consumers(size_t count)
+{
+    uint64_t start = clit_now_ms();
+    while (clit_lines(clit_out("kv", "ls", "consumers/web", "--json")) != count)
+        ck_assert_uint_lt(clit_now_ms() - start, CLIT_PATIENCE_MS);
+}
+
+static fwt_proc *consume(const char *name)
+{
+    fwt_proc *proc = clit_start("watch", "web", "--consumer", name, NULL);
+    fwt_proc_expect(proc, "= synced", CLIT_PATIENCE_MS);
+    return proc;
+}
+
+/* The events of a drain's JSON, one after the other. */
+static const char *events_of(const char *out)
+{
+    char text[300] = "";
+    for (; *out; out = strchr(out, '\n') + 1)
+        strcat(strcat(text, clit_field(out, "event")), " ");
+    return clit_format("%s", text);
+}
+
+START_TEST(it_is_offline_until_resumed)
+{
+    use_store(_i);
+    fwt_proc *a = register_a();
+    const char *out = clit_out("drain", "web/a", "--json");
+    ck_assert_str_eq(events_of(out), "asked offline ");
+    ck_assert_str_eq(clit_field(out, "id"), "a");
+    ck_assert_str_eq(state_of_a(), "offline");
+    fwt_proc_expect(a, "draining web/a", CLIT_PATIENCE_MS);
+    ck_assert_str_eq(clit_out("drain", "web/a", "--resume"), "resumed web/a\n");
+    fwt_proc_expect(a, "resumed web/a", CLIT_PATIENCE_MS);
+    uint64_t start = clit_now_ms();
+    while (strcmp(state_of_a(), "online") != 0)
+        ck_assert_uint_lt(clit_now_ms() - start, CLIT_PATIENCE_MS);
+    clit_refused(clit_run("drain", "web/a", "--resume", NULL), FAILED, "no request to drain it");
+    clit_end(a, SIGTERM, 0);
+    ck_assert_str_eq(clit_out("kv", "ls", "/"), "");
+}
+END_TEST
+
+START_TEST(it_waits_for_every_consumer)
+{
+    use_store(_i);
+    fwt_proc *a = register_a(), *one = consume("one"), *two = consume("two");
+    await_consumers(2);
+    const char *out = clit_out("drain", "web/a", "--wait");
+    ck_assert_ptr_nonnull(strstr(out, "\nseen web/a: by 2 consumers: none will pick it again\n"));
+    /* They have been told when it returns. */
+    ck_assert(fwt_proc_printed(one, "~ a ") && fwt_proc_printed(two, "~ a "));
+    clit_out("drain", "web/a", "--resume");
+    /* One that is stopped has not seen it. */
+    fwt_proc_expect(one, "~ a ", CLIT_PATIENCE_MS);
+    fwt_proc_expect(one, "~ a ", CLIT_PATIENCE_MS);
+    fwt_proc_signal(two, SIGSTOP);
+    const clit_result *result = clit_run("drain", "web/a", "--wait", "--timeout", "2s", NULL);
+    ck_assert_int_eq(result->code, UNREACHABLE);
+    ck_assert_msg(strstr(result->err, "web/two has not seen it") != NULL, "%s", result->err);
+    ck_assert_ptr_null(strstr(result->err, "web/one"));
+    fwt_proc_signal(two, SIGCONT);
+    ck_assert_ptr_nonnull(strstr(clit_out("drain", "web/a", "--wait"), "seen web/a: by 2 "));
+    clit_end(one, SIGTERM, 0);
+    clit_end(two, SIGTERM, 0);
+    clit_end(a, SIGTERM, 0);
+}
+END_TEST
+
+START_TEST(it_waits_until_the_instance_has_left)
+{
+    use_store(_i);
+    fwt_proc *a = register_a();
+    fwt_proc *drain = clit_start("drain", "web/a", "--wait-left", NULL);
+    fwt_proc_expect(drain, "seen web/a: no consumer is announced", CLIT_PATIENCE_MS);
+    clit_end(a, SIGTERM, 0);
+    fwt_proc_expect(drain, "left web/a", CLIT_PATIENCE_MS);
+    ck_assert_int_eq(fwt_proc_wait(drain, CLIT_PATIENCE_MS), 0);
+    fwt_proc_end(drain);
+    ck_assert_str_eq(clit_out("kv", "ls", "/"), "");
+}
+END_TEST
+
+START_TEST(a_node_that_nobody_keeps_is_marked)
+{
+    use_store(_i);
+    clit_out("kv", "put", "services/web/a",
+             "{\"net\":\"tcp\",\"addr\":\"127.0.0.1:1\",\"own\":[1,2]}");
+    const char *out = clit_out("drain", "web/a", "--json");
+    ck_assert_str_eq(events_of(out), "asked offline ");
+    ck_assert_str_eq(clit_field(strchr(out, '\n') + 1, "by_us"), "true");
+    ck_assert_str_eq(state_of_a(), "offline");
+    ck_assert_ptr_nonnull(strstr(clit_out("kv", "get", "services/web/a"), "\"own\":[1,2]"));
+    clit_out("drain", "web/a", "--resume");
+    ck_assert_str_eq(state_of_a(), "online");
+}
+END_TEST
+
+START_TEST(what_cannot_be_drained_is_named)
+{
+    use_store(_i);
+    clit_refused(clit_run("drain", "web/nobody", NULL), FAILED, "web/nobody: not found");
+    clit_refused(clit_run("drain", "web", NULL), USAGE, "web: an instance is named as NAME/ID");
+    clit_refused(clit_run("drain", "web/", NULL), USAGE, "NAME/ID");
+    clit_refused(clit_run("drain", "/a", NULL), USAGE, "NAME/ID");
+    clit_refused(clit_run("drain", "web/a b", NULL), USAGE, "web/a b");
+    clit_refused(clit_run("drain", "web/a", "--resume", "--wait", NULL), USAGE, "--resume");
+    clit_refused(clit_run("drain", "web/a", "--timeout", "0", NULL), USAGE, "--timeout 0");
+    ck_assert_str_eq(clit_out("kv", "ls", "/"), ""); /* no request is left */
+}
+END_TEST
+
+START_TEST(a_dead_store_is_said)
+{
+    setenv("FAIRWAY_STORE", "etcd://127.0.0.1:1", 1);
+    clit_refused(clit_run("drain", "web/a", "--timeout", "3s", NULL), UNREACHABLE, "web/a: ");
+    clit_refused(clit_run("drain", "web/a", "--resume", NULL), UNREACHABLE, "web/a: ");
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("drain");
+    TCase *tcase = clit_tcase(suite, "drain", 60);
+#ifdef CLIT_ETCD
+    tcase_add_unchecked_fixture(tcase, start_etcd, end_etcd);
+    tcase_add_test(tcase, a_dead_store_is_said);
+#endif
+    tcase_add_loop_test(tcase, it_is_offline_until_resumed, 0, LAST_STORE + 1);
+    tcase_add_loop_test(tcase, it_waits_for_every_consumer, 0, LAST_STORE + 1);
+    tcase_add_loop_test(tcase, it_waits_until_the_instance_has_left, 0, LAST_STORE + 1);
+    tcase_add_loop_test(tcase, a_node_that_nobody_keeps_is_marked, 0, LAST_STORE + 1);
+    tcase_add_loop_test(tcase, what_cannot_be_drained_is_named, 0, LAST_STORE + 1);
+    return fwt_main(suite);
+}
