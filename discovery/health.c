@@ -277,9 +277,12 @@ static void load_slot(struct slot *slot)
 {
     slot->work.data = slot;
     slot->phase = LOADING;
-    slot->error = uv_queue_work(fw_loop_uv(slot->health->loop), &slot->work, do_load, on_loaded);
-    if (slot->error)
+    /* Once it is queued, the error is the worker's to set. */
+    int err = uv_queue_work(fw_loop_uv(slot->health->loop), &slot->work, do_load, on_loaded);
+    if (err) {
+        slot->error = err;
         slot->phase = UNUSED;
+    }
 }
 
 static int start_probe(struct target *target, struct slot *slot)
