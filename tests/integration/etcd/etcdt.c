@@ -34,10 +34,10 @@ fw_kv *etcdt_open_url(const char *url, unsigned timeout_ms)
     return etcdt_open_with(url, &(fw_kv_options){.timeout_ms = timeout_ms});
 }
 
-fw_kv *etcdt_open(int port, const char *path, unsigned timeout_ms)
+fw_kv *etcdt_open_at(const char *scheme, int port, const char *path, unsigned timeout_ms)
 {
     char url[200];
-    snprintf(url, sizeof url, "etcd://127.0.0.1:%d%s", port, path);
+    snprintf(url, sizeof url, "%s://127.0.0.1:%d%s", scheme, port, path);
     return etcdt_open_url(url, timeout_ms);
 }
 
@@ -170,6 +170,35 @@ const char *etcdt_ctl(int port, ...)
     free(out);
     out = fwt_etcdctl(port, args);
     return out;
+}
+
+size_t etcdt_count(fw_kv *kv, const char *key)
+{
+    uint64_t deadline = etcdt_now_ms() + ETCDT_WAIT_MS;
+    const etcdt_answer *answer;
+    while ((answer = etcdt_exists(kv, key))->status)
+        ck_assert_msg(etcdt_now_ms() < deadline, "%s: %s", fw_error_name(answer->status),
+                      answer->detail);
+    return answer->count;
+}
+
+void etcdt_restart_at(fwt_etcd *etcd, int port)
+{
+    if (etcd->proc)
+        fwt_etcd_kill(etcd);
+    etcd->port = port;
+    fwt_etcd_restart(etcd);
+}
+
+void etcdt_compact(int port)
+{
+    static const char name[] = "\"Revision\" : ";
+    char revision[32];
+    const char *fields = etcdt_ctl(port, "put", "/compact/k", "v", "-w", "fields", NULL);
+    const char *at = strstr(fields, name);
+    ck_assert_msg(at != NULL, "%s", fields);
+    snprintf(revision, sizeof revision, "%lld", atoll(at + strlen(name)));
+    etcdt_ctl(port, "compact", revision, NULL);
 }
 
 /* ---- watchers ---- */

@@ -1,4 +1,4 @@
-/* What the tests of the etcd driver share: blocking operations, a watcher that keeps a record of
+/* What the tests of the etcd drivers share: blocking operations, a watcher that keeps a record of
  * its events, a recorded lease, and etcdctl for what must be seen from outside. */
 #ifndef ETCDT_H
 #define ETCDT_H
@@ -15,8 +15,17 @@
 /* The timeout of operations where none is given: for machines that are busy with other tests. */
 #define ETCDT_PATIENT_MS 15000
 
-/* Opens etcd://127.0.0.1:PORT/PATH. */
-fw_kv *etcdt_open(int port, const char *path, unsigned timeout_ms);
+/* Which of the drivers a program tests; the CMake line may say another one. */
+#ifndef ETCDT_SCHEME
+#define ETCDT_SCHEME "etcd"
+#endif
+
+/* Opens SCHEME://127.0.0.1:PORT/PATH. */
+fw_kv *etcdt_open_at(const char *scheme, int port, const char *path, unsigned timeout_ms);
+static inline fw_kv *etcdt_open(int port, const char *path, unsigned timeout_ms)
+{
+    return etcdt_open_at(ETCDT_SCHEME, port, path, timeout_ms);
+}
 fw_kv *etcdt_open_url(const char *url, unsigned timeout_ms);
 fw_kv *etcdt_open_with(const char *url, const fw_kv_options *options);
 /* Closes, and fails the test if that lasts longer. */
@@ -58,6 +67,14 @@ const etcdt_answer *etcdt_txn(fw_kv *kv, const fw_kv_txn *txn);
  */
 const char *etcdt_ctl(int port, ...);
 
+/* 1 if the key is there, else 0; asks until the store answers, which may take a restarted server a
+ * while. */
+size_t etcdt_count(fw_kv *kv, const char *key);
+/* Runs the server under another port, where the client cannot reach it and the test can. */
+void etcdt_restart_at(fwt_etcd *etcd, int port);
+/* Compacts the server's history up to its present revision. */
+void etcdt_compact(int port);
+
 /* A watcher. Its record: "+key=value " put, "-key " delete, "| " end of snapshot, "resync ", "stale
  * ", "live ", "fatal ". */
 typedef struct etcdt_watcher {
@@ -86,5 +103,10 @@ typedef struct etcdt_lease {
 void etcdt_lease_new(etcdt_lease *lease, fw_kv *kv, unsigned ttl_ms);
 /* Closes it and waits for the end. */
 void etcdt_lease_close(etcdt_lease *lease);
+
+/* What a driver has beyond the cases that both run; for programs that are built with ETCDT_MORE. */
+void etcdt_add_more(TCase *tcase);
+/* test_etcd_watch.c: writes big values while the watch is away, and lets it come back to them. */
+void etcdt_come_back_to(etcdt_watcher *watcher, size_t count);
 
 #endif

@@ -1,4 +1,5 @@
-/* Leases: kept, lost, revoked. */
+/* Leases: kept, lost, revoked. For both drivers of etcd; more of the one over the JSON gateway is
+ * in etcd_http/test_etcd_http_lease.c. */
 #include "etcdt.h"
 
 #include <signal.h>
@@ -17,7 +18,7 @@ static void stop_etcd(void)
     fwt_etcd_kill(&etcd);
 }
 
-START_TEST(kept_alive)
+START_TEST(a_lease_keeps_its_keys_and_takes_them_along)
 {
     fw_kv *kv = etcdt_open(etcd.port, "/kept", 0);
     etcdt_lease lease;
@@ -39,7 +40,7 @@ START_TEST(kept_alive)
 }
 END_TEST
 
-START_TEST(closed_with_the_store)
+START_TEST(closing_the_store_ends_its_leases)
 {
     fw_kv *kv = etcdt_open(etcd.port, "/closed", 0);
     etcdt_lease lease;
@@ -51,7 +52,7 @@ START_TEST(closed_with_the_store)
 }
 END_TEST
 
-START_TEST(revoked_outside)
+START_TEST(a_lease_revoked_by_others_is_lost)
 {
     fw_kv *kv = etcdt_open(etcd.port, "/revoked", 0);
     etcdt_lease lease;
@@ -74,7 +75,7 @@ START_TEST(revoked_outside)
 }
 END_TEST
 
-START_TEST(server_hangs)
+START_TEST(a_lease_is_lost_by_our_own_clock_when_the_server_hangs)
 {
     fwt_etcd own;
     fwt_etcd_start(&own);
@@ -97,7 +98,7 @@ START_TEST(server_hangs)
 }
 END_TEST
 
-START_TEST(survives_a_restart)
+START_TEST(a_lease_outlives_a_restart_of_the_server)
 {
     fwt_etcd own;
     fwt_etcd_start(&own);
@@ -118,7 +119,7 @@ START_TEST(survives_a_restart)
 }
 END_TEST
 
-START_TEST(not_granted)
+START_TEST(a_lease_that_nobody_grants_is_told)
 {
     fw_kv *kv = etcdt_open(fwt_free_port(), "/none", 800);
     etcdt_lease lease;
@@ -139,19 +140,23 @@ static void never_granted(fw_kv_lease *lease, int status, const char *detail, vo
     ck_abort_msg("a closed lease was reported");
 }
 
-START_TEST(closed_before_granted)
+START_TEST(a_lease_closed_before_it_is_granted_leaves_none)
 {
-    fw_kv *kv = etcdt_open(etcd.port, "/early", 0);
+    fwt_etcd own;
+    fwt_etcd_start(&own);
+    fw_kv *kv = etcdt_open(own.port, "/early", 0);
     fw_kv_lease_options options = {.ttl_ms = 30000, .on_granted = never_granted};
     etcdt_lease lease = {.lease = NULL};
     FWT_OK(fw_kv_lease_new(kv, &options, &lease.lease));
     etcdt_lease_close(&lease);
-    ck_assert(strstr(etcdt_ctl(etcd.port, "lease", "list", NULL), "found 0 leases"));
+    ck_assert(strstr(etcdt_ctl(own.port, "lease", "list", NULL), "found 0 leases"));
     etcdt_close(kv, 2000);
+    fwt_etcd_kill(&own);
 }
 END_TEST
 
-/* Holds a key under a lease until it is killed. In a process of its own, which has no gRPC yet. */
+/* Holds a key under a lease until it is killed. In a process of its own, where the driver was not
+ * used yet. */
 static void hold_key(int port, int ready)
 {
     fwt_loop_setup(); /* a loop does not survive a fork */
@@ -166,7 +171,7 @@ static void hold_key(int port, int ready)
         fwt_run_for(1000);
 }
 
-START_TEST(holder_is_killed)
+START_TEST(the_keys_of_a_killed_holder_go)
 {
     int fds[2];
     ck_assert_int_eq(pipe(fds), 0);
@@ -193,16 +198,19 @@ END_TEST
 
 int main(void)
 {
-    Suite *suite = suite_create("etcd leases");
+    Suite *suite = suite_create(ETCDT_SCHEME " leases");
     TCase *tcase = fwt_tcase(suite, "lease", 120);
     tcase_add_unchecked_fixture(tcase, start_etcd, stop_etcd);
-    tcase_add_test(tcase, kept_alive);
-    tcase_add_test(tcase, closed_with_the_store);
-    tcase_add_test(tcase, revoked_outside);
-    tcase_add_test(tcase, server_hangs);
-    tcase_add_test(tcase, survives_a_restart);
-    tcase_add_test(tcase, not_granted);
-    tcase_add_test(tcase, closed_before_granted);
-    tcase_add_test(tcase, holder_is_killed);
+    tcase_add_test(tcase, a_lease_keeps_its_keys_and_takes_them_along);
+    tcase_add_test(tcase, closing_the_store_ends_its_leases);
+    tcase_add_test(tcase, a_lease_revoked_by_others_is_lost);
+    tcase_add_test(tcase, a_lease_is_lost_by_our_own_clock_when_the_server_hangs);
+    tcase_add_test(tcase, a_lease_outlives_a_restart_of_the_server);
+    tcase_add_test(tcase, a_lease_that_nobody_grants_is_told);
+    tcase_add_test(tcase, a_lease_closed_before_it_is_granted_leaves_none);
+    tcase_add_test(tcase, the_keys_of_a_killed_holder_go);
+#ifdef ETCDT_MORE
+    etcdt_add_more(tcase);
+#endif
     return fwt_main(suite);
 }

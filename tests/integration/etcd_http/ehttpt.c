@@ -1,39 +1,5 @@
 #include "ehttpt.h"
 
-fw_kv *ehttpt_open(int port, const char *path, unsigned timeout_ms)
-{
-    char url[200];
-    snprintf(url, sizeof url, "etcd+http://127.0.0.1:%d%s", port, path);
-    return etcdt_open_url(url, timeout_ms);
-}
-
-size_t ehttpt_count(fw_kv *kv, const char *key)
-{
-    uint64_t deadline = etcdt_now_ms() + ETCDT_WAIT_MS;
-    const etcdt_answer *answer;
-    while ((answer = etcdt_exists(kv, key))->status)
-        ck_assert_msg(etcdt_now_ms() < deadline, "%s: %s", fw_error_name(answer->status),
-                      answer->detail);
-    return answer->count;
-}
-
-void ehttpt_restart_at(fwt_etcd *etcd, int port)
-{
-    if (etcd->proc)
-        fwt_etcd_kill(etcd);
-    etcd->port = port;
-    fwt_etcd_restart(etcd);
-}
-
-void ehttpt_compact(int port)
-{
-    fw_kv *kv = ehttpt_open(port, "/compact", 5000);
-    char revision[32];
-    snprintf(revision, sizeof revision, "%lld", (long long)etcdt_put(kv, "k", "v")->revision);
-    etcdt_ctl(port, "compact", revision, NULL);
-    etcdt_close(kv, 2000);
-}
-
 /* ---- TLS ---- */
 
 static char directory[256];

@@ -4,19 +4,6 @@
 
 #include "etcdt.h"
 
-/* Opens etcd+http://127.0.0.1:PORT/PATH. */
-fw_kv *ehttpt_open(int port, const char *path, unsigned timeout_ms);
-
-/* 1 if the key is there, else 0; asks until the store answers, which may take a restarted server a
- * while. */
-size_t ehttpt_count(fw_kv *kv, const char *key);
-
-/* Runs the server under another port, where the client cannot reach it and the test can. */
-void ehttpt_restart_at(fwt_etcd *etcd, int port);
-
-/* Compacts the server's history up to its present revision. */
-void ehttpt_compact(int port);
-
 /* Certificates in a directory of their own: ca, server (127.0.0.1, localhost), client, elsewhere
  * (another host), stranger (another authority), each with .pem and .key. */
 void ehttpt_make_certificates(void);

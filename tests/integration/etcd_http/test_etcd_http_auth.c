@@ -42,7 +42,7 @@ START_TEST(a_user_works_and_a_wrong_password_does_not)
         etcdt_close(kv, 2000);
         etcdt_watcher_fini(&watcher);
     }
-    kv = ehttpt_open(etcd.port, "/p", 3000);
+    kv = etcdt_open(etcd.port, "/p", 3000);
     FWT_ERR(etcdt_put(kv, "k", "w")->status, FW_EAUTH);
     FWT_ERR(etcdt_get(kv, "k")->status, FW_EAUTH);
     etcdt_close(kv, 2000);

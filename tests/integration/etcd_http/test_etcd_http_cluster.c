@@ -39,7 +39,7 @@ START_TEST(no_acknowledged_write_is_lost_or_doubled_when_the_leader_dies)
     size_t there = 0, done = 0;
     for (int i = 0; i < WRITES; i++) {
         snprintf(key, sizeof key, "k%d", i);
-        size_t count = ehttpt_count(kv, key);
+        size_t count = etcdt_count(kv, key);
         there += count;
         if (!answers[i].status) {
             ck_assert_uint_eq(count, 1);
@@ -64,7 +64,7 @@ START_TEST(a_member_without_a_majority_makes_its_watch_stale)
 {
     fwt_etcd_cluster cluster;
     fwt_etcd_cluster_start(&cluster);
-    fw_kv *kv = ehttpt_open(cluster.members[0].port, "/p", 2000);
+    fw_kv *kv = etcdt_open(cluster.members[0].port, "/p", 2000);
     etcdt_watcher watcher;
     etcdt_watch(&watcher, kv, "", true);
     etcdt_expect(&watcher, "| ");

@@ -15,11 +15,11 @@ static void stop_etcd(void)
 
 START_TEST(keys_lie_in_etcd_below_the_prefix)
 {
-    fw_kv *kv = ehttpt_open(etcd.port, "//ops//a/", 0);
+    fw_kv *kv = etcdt_open(etcd.port, "//ops//a/", 0);
     FWT_OK(etcdt_put(kv, "/x//y/", "one")->status);
     ck_assert_str_eq(etcdt_ctl(etcd.port, "get", "/ops/a/x/y", NULL), "/ops/a/x/y\none\n");
     etcdt_close(kv, 2000);
-    kv = ehttpt_open(etcd.port, "", 0);
+    kv = etcdt_open(etcd.port, "", 0);
     ck_assert_str_eq(etcdt_get(kv, "ops/a/x/y")->text, "ops/a/x/y=one;");
     FWT_OK(etcdt_delete_tree(kv, "ops")->status);
     etcdt_close(kv, 2000);
@@ -47,7 +47,7 @@ START_TEST(values_of_3_mb_are_put_listed_and_watched)
 {
     fwt_etcd generous;
     start_generous(&generous);
-    fw_kv *kv = ehttpt_open(generous.port, "/p", 20000);
+    fw_kv *kv = etcdt_open(generous.port, "/p", 20000);
     etcdt_watcher watcher;
     etcdt_watch(&watcher, kv, "", true);
     etcdt_expect(&watcher, "| ");
@@ -71,7 +71,7 @@ END_TEST
 
 START_TEST(a_value_that_the_server_does_not_take_is_told)
 {
-    fw_kv *kv = ehttpt_open(etcd.port, "/large", 10000);
+    fw_kv *kv = etcdt_open(etcd.port, "/large", 10000);
     char *value = filled(2400000);
     const etcdt_answer *answer = etcdt_put(kv, "k", value);
     FWT_ERR(answer->status, FW_EVALUESIZE);
@@ -129,7 +129,7 @@ static void on_listed(const fw_kv_result *result, void *arg)
  * between them. */
 START_TEST(a_list_survives_compaction_between_its_pages)
 {
-    fw_kv *kv = ehttpt_open(etcd.port, "/pages", 60000);
+    fw_kv *kv = etcdt_open(etcd.port, "/pages", 60000);
     write_many(kv, MANY, 1000);
     size_t compactions = 0;
     for (int round = 0; round < 10; round++) {
@@ -138,7 +138,7 @@ START_TEST(a_list_survives_compaction_between_its_pages)
         fwt_run_for(5 + 3 * (unsigned)round);
         if (!listing.done) {
             compactions++;
-            ehttpt_compact(etcd.port);
+            etcdt_compact(etcd.port);
         }
         fwt_run_until(&listing.done, 30000);
         ck_assert_uint_eq(listing.count, MANY);
@@ -153,7 +153,7 @@ END_TEST
 
 START_TEST(a_put_with_a_time_to_live_that_fails_leaves_no_lease)
 {
-    fw_kv *kv = ehttpt_open(etcd.port, "/ttl", 0);
+    fw_kv *kv = etcdt_open(etcd.port, "/ttl", 0);
     fw_kv_put_options options = {.ttl_ms = 1500};
     FWT_OK(etcdt_put_with(kv, "k", "1", &options)->status);
     ck_assert_int_ne(etcdt_get(kv, "k")->lease, 0);
@@ -178,7 +178,7 @@ START_TEST(a_full_store_is_told_and_still_reads_and_deletes)
     setenv("ETCD_QUOTA_BACKEND_BYTES", "4194304", 1);
     fwt_etcd_start(&small);
     unsetenv("ETCD_QUOTA_BACKEND_BYTES");
-    fw_kv *kv = ehttpt_open(small.port, "/s", 0);
+    fw_kv *kv = etcdt_open(small.port, "/s", 0);
     char *value = filled(1000000), key[20];
     int status = FW_OK;
     for (int i = 0; !status && i < 30; i++) {
@@ -210,7 +210,7 @@ static void on_txn(const fw_kv_result *result, void *arg)
 
 START_TEST(a_transaction_reads_what_was_there_before_its_writes)
 {
-    fw_kv *kv = ehttpt_open(etcd.port, "/txn", 0);
+    fw_kv *kv = etcdt_open(etcd.port, "/txn", 0);
     FWT_OK(etcdt_put(kv, "a", "1")->status);
     fw_kv_compare compares[] = {
         {.key = "a", .by_value = true, .relation = FW_KV_LESS, .value = etcdt_text("2")},
@@ -249,7 +249,7 @@ END_TEST
 
 START_TEST(what_is_no_etcd_is_told)
 {
-    fw_kv *kv = ehttpt_open(etcd.peer_port, "/p", 2000);
+    fw_kv *kv = etcdt_open(etcd.peer_port, "/p", 2000);
     const etcdt_answer *answer = etcdt_get(kv, "k");
     FWT_ERR(answer->status, FW_ESTORE);
     ck_assert_msg(strstr(answer->detail, "404"), "detail: %s", answer->detail);

@@ -15,8 +15,8 @@ static void stop_etcd(void)
 
 START_TEST(what_one_driver_writes_the_other_watches)
 {
-    fw_kv *kvs[2] = {ehttpt_open(etcd.port, "/shared", 5000),
-                     etcdt_open(etcd.port, "/shared", 5000)};
+    fw_kv *kvs[2] = {etcdt_open_at("etcd+http", etcd.port, "/shared", 5000),
+                     etcdt_open_at("etcd", etcd.port, "/shared", 5000)};
     etcdt_watcher watchers[2];
     for (int i = 0; i < 2; i++) {
         etcdt_watch(&watchers[i], kvs[i], "", true);
@@ -61,7 +61,8 @@ START_TEST(both_list_the_same_and_leave_out_what_is_no_key_of_ours)
     etcdt_ctl(etcd.port, "put", "/odd/a//b", "2", NULL);
     etcdt_ctl(etcd.port, "put", "/odd/a/", "3", NULL);
     etcdt_ctl(etcd.port, "put", "/odd/ab", "4", NULL);
-    fw_kv *kvs[2] = {ehttpt_open(etcd.port, "/odd", 5000), etcdt_open(etcd.port, "/odd", 5000)};
+    fw_kv *kvs[2] = {etcdt_open_at("etcd+http", etcd.port, "/odd", 5000),
+                     etcdt_open_at("etcd", etcd.port, "/odd", 5000)};
     for (int i = 0; i < 2; i++) {
         ck_assert_str_eq(etcdt_list(kvs[i], "")->text, "a/b=1;ab=4;");
         ck_assert_str_eq(etcdt_list(kvs[i], "a")->text, "a/b=1;");

@@ -124,7 +124,7 @@ START_TEST(tls_and_no_tls_do_not_understand_each_other)
     FWT_ERR(answer->status, FW_EUNREACHABLE);
     ck_assert_msg(strstr(answer->detail, "does it speak TLS"), "detail: %s", answer->detail);
     etcdt_close(kv, 2000);
-    kv = ehttpt_open(tls.port, "/p", 1500);
+    kv = etcdt_open(tls.port, "/p", 1500);
     answer = etcdt_put(kv, "k", "v");
     FWT_ERR(answer->status, FW_EUNREACHABLE);
     ck_assert_msg(strstr(answer->detail, "does it want TLS"), "detail: %s", answer->detail);
