@@ -151,7 +151,9 @@ struct fw_kv_watch {
     fw_kv_event *events;
     size_t event_count, event_capacity;
     bool stale, ended, out_of_memory, listing;
-    bool with_side_keys; /* those of locks are delivered, too */
+    bool to_learn;         /* the batch is one put, of which `known` has not heard */
+    fwi_kv_pairs learning; /* such a put that was delivered, or none */
+    bool with_side_keys;   /* those of locks are delivered, too */
     bool closing, stopped;
     fw_kv_closed_fn on_closed;
     void *closed_arg;

@@ -75,30 +75,6 @@ static void push_plain(fw_kv_watch *watch, fw_kv_event_type type, int64_t revisi
     }
 }
 
-/* Delivers the batch. False if the watch was closed meanwhile, or ended for lack of memory. */
-static bool deliver(fw_kv_watch *watch)
-{
-    if (watch->closing || watch->ended)
-        return false;
-    if (watch->out_of_memory) {
-        /* A gap would break the promise: end the watch, with an event that needs no memory. */
-        fw_kv_event fatal = {
-            .type = FW_KV_FATAL, .pair = {.key = ""}, .reason = UV_ENOMEM, .detail = ""};
-        watch->ended = true;
-        watch->on_events(watch, &fatal, 1, watch->arg);
-    } else if (watch->event_count) {
-        watch->on_events(watch, watch->events, watch->event_count, watch->arg);
-    }
-    fwi_kv_pairs_fini(&watch->batch);
-    watch->event_count = 0;
-    if (watch->event_capacity > KEEP_EVENTS) { /* a list's */
-        free(watch->events);
-        watch->events = NULL;
-        watch->event_capacity = 0;
-    }
-    return !watch->closing && !watch->ended;
-}
-
 /* Eight bytes at a time, each multiplied and folded: nobody attacks it, it only has to differ. */
 static uint64_t content_of(fw_slice value, int64_t lease)
 {
@@ -140,8 +116,60 @@ static bool learn(fw_kv_watch *watch, const char *key, size_t key_len, fw_slice 
     return true;
 }
 
+/* Memory is far: what is known of a key whose put is alone in its batch is fetched while that is
+ * delivered, and until the next report, and only then learnt. Whatever else looks at `known` calls
+ * this before. */
+static void finish_learning(fw_kv_watch *watch)
+{
+    const fwi_kv_pairs *from = watch->to_learn ? &watch->batch : &watch->learning;
+    if (from->count) {
+        const fw_kv_pair *pair = &from->items[0];
+        (void)learn(watch, pair->key, strlen(pair->key), pair->value, pair->revision, pair->lease);
+    }
+    watch->to_learn = false;
+    fwi_kv_pairs_fini(&watch->learning);
+}
+
+/* Gives the batch back; a put that is to be learnt goes on to be fetched. */
+static void end_batch(fw_kv_watch *watch)
+{
+    if (watch->to_learn) {
+        const char *key = watch->batch.items[0].key;
+        fwi_map_prefetch(&watch->known, key, strlen(key), false);
+        watch->learning = watch->batch;
+        watch->batch = (fwi_kv_pairs){.count = 0};
+        watch->to_learn = false;
+    }
+    fwi_kv_pairs_fini(&watch->batch);
+    watch->event_count = 0;
+    if (watch->event_capacity > KEEP_EVENTS) { /* a list's */
+        free(watch->events);
+        watch->events = NULL;
+        watch->event_capacity = 0;
+    }
+}
+
+/* Delivers the batch. False if the watch was closed meanwhile, or ended for lack of memory. */
+static bool deliver(fw_kv_watch *watch)
+{
+    if (watch->closing || watch->ended)
+        return false;
+    if (watch->out_of_memory) {
+        /* A gap would break the promise: end the watch, with an event that needs no memory. */
+        fw_kv_event fatal = {
+            .type = FW_KV_FATAL, .pair = {.key = ""}, .reason = UV_ENOMEM, .detail = ""};
+        watch->ended = true;
+        watch->on_events(watch, &fatal, 1, watch->arg);
+    } else if (watch->event_count) {
+        watch->on_events(watch, watch->events, watch->event_count, watch->arg);
+    }
+    end_batch(watch);
+    return !watch->closing && !watch->ended;
+}
+
 void fwi_kv_watch_list_begin(fw_kv_watch *watch)
 {
+    finish_learning(watch);
     watch->epoch++;
     if (watch->revision && !watch->listing)
         push_plain(watch, FW_KV_RESYNC, 0, FW_ECOMPACTED, "");
@@ -182,15 +210,23 @@ bool fwi_kv_watch_list_end(fw_kv_watch *watch, int64_t revision)
 void fwi_kv_watch_put(fw_kv_watch *watch, const char *key, size_t key_len, fw_slice value,
                       int64_t revision, int64_t lease)
 {
-    if (revision > watch->revision && is_wanted(watch, key, key_len, lease) &&
-        learn(watch, key, key_len, value, revision, lease))
+    if (revision <= watch->revision || !is_wanted(watch, key, key_len, lease))
+        return;
+    finish_learning(watch);
+    if (!watch->event_count) { /* so it cannot be one that was reported already */
+        fwi_map_prefetch(&watch->known, key, key_len, true);
         push_event(watch, FW_KV_PUT, key, key_len, value, revision, lease);
+        watch->to_learn = watch->event_count > 0;
+    } else if (learn(watch, key, key_len, value, revision, lease)) {
+        push_event(watch, FW_KV_PUT, key, key_len, value, revision, lease);
+    }
 }
 
 void fwi_kv_watch_delete(fw_kv_watch *watch, const char *key, size_t key_len, int64_t revision)
 {
     if (revision <= watch->revision)
         return;
+    finish_learning(watch);
     if (!fwi_map_drop(&watch->known, key, key_len))
         return; /* put and deleted between two looks: the watcher never heard of it */
     push_event(watch, FW_KV_DELETE, key, key_len, (fw_slice){NULL, 0}, revision, 0);
@@ -248,6 +284,7 @@ static void on_gone(fwi_task *task, void *arg)
         watch->on_closed(watch->closed_arg);
     fwi_map_fini(&watch->known);
     fwi_kv_pairs_fini(&watch->batch);
+    fwi_kv_pairs_fini(&watch->learning);
     free(watch->events);
     free(watch->key);
     free(watch);

@@ -10,25 +10,41 @@
 
 #define FIRST_CAPACITY 16
 
-static uint64_t hash_seed;
+static uint64_t hash_seeds[2];
 static pthread_once_t seed_once = PTHREAD_ONCE_INIT;
 
-static void make_seed(void)
+static void make_seeds(void)
 {
-    hash_seed = fwi_random_u64();
+    hash_seeds[0] = fwi_random_u64();
+    hash_seeds[1] = fwi_random_u64() | 1;
 }
 
-/* FNV-1a over a random start with a final mix (splitmix64's): a peer cannot aim at one chain. */
+/* A product of 128 bits, folded. */
+static uint64_t fold(uint64_t a, uint64_t b)
+{
+    uint64_t low_a = a & UINT32_MAX, high_a = a >> 32, low_b = b & UINT32_MAX, high_b = b >> 32;
+    uint64_t low = low_a * low_b, middle = high_a * low_b + (low >> 32);
+    uint64_t other = low_a * high_b + (middle & UINT32_MAX);
+    uint64_t high = high_a * high_b + (middle >> 32) + (other >> 32);
+    return high ^ (other << 32 | (low & UINT32_MAX));
+}
+
+/* Eight bytes at a time, multiplied by what is random: a peer cannot aim at one chain. */
 static uint32_t hash_bytes(const void *data, size_t len)
 {
-    pthread_once(&seed_once, make_seed);
+    pthread_once(&seed_once, make_seeds);
     const uint8_t *p = data;
-    uint64_t h = hash_seed ^ 0xcbf29ce484222325u;
-    for (size_t i = 0; i < len; i++)
-        h = (h ^ p[i]) * 0x100000001b3u;
-    h = (h ^ (h >> 30)) * 0xbf58476d1ce4e5b9u;
-    h = (h ^ (h >> 27)) * 0x94d049bb133111ebu;
-    return (uint32_t)(h ^ (h >> 31));
+    uint64_t hash = hash_seeds[0] ^ len;
+    for (size_t left = len; left;) {
+        uint64_t word = 0;
+        size_t n = left < sizeof word ? left : sizeof word;
+        memcpy(&word, p, n);
+        hash = fold(hash ^ word, hash_seeds[1]);
+        p += n;
+        left -= n;
+    }
+    hash = fold(hash ^ hash_seeds[0], 0x9e3779b97f4a7c15u);
+    return (uint32_t)(hash ^ hash >> 32);
 }
 
 /* A key stands behind its value, if that is the map's own. */
@@ -154,6 +170,24 @@ void *fwi_map_get(const fwi_map *map, const void *key, size_t key_len)
 {
     const fwi_map_entry *entry = find(map, key, key_len);
     return entry ? entry->value : NULL;
+}
+
+void fwi_map_prefetch(const fwi_map *map, const void *key, size_t key_len, bool is_first)
+{
+    if (!map->count)
+        return;
+    uint32_t hash = hash_bytes(key, key_len);
+    size_t mask = map->capacity - 1;
+    if (is_first) {
+        __builtin_prefetch(&map->entries[hash & mask], 1);
+        return;
+    }
+    for (size_t i = hash & mask; map->entries[i].key; i = (i + 1) & mask)
+        if (map->entries[i].hash == hash) {
+            __builtin_prefetch(map->entries[i].key - map->value_bytes, 1);
+            __builtin_prefetch(map->entries[i].key + key_len, 1);
+            return;
+        }
 }
 
 void *fwi_map_remove(fwi_map *map, const void *key, size_t key_len)

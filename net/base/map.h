@@ -27,6 +27,9 @@ typedef struct fwi_map {
 /* Zero-initialised, but for value_bytes, is an empty map. */
 FWI_API void fwi_map_fini(fwi_map *map);
 FWI_API void *fwi_map_get(const fwi_map *map, const void *key, size_t key_len);
+/* Has what a look for this key touches fetched into the cache: first its entry, and when that has
+ * come, its key and its value. Nothing is waited for. */
+FWI_API void fwi_map_prefetch(const fwi_map *map, const void *key, size_t key_len, bool is_first);
 /* Adds or replaces; *ret_old (optional) is the value before, or NULL. UV_ENOMEM. */
 FWI_API FW_MUST_CHECK int fwi_map_put(fwi_map *map, const void *key, size_t key_len, void *value,
                                       void **ret_old);

@@ -329,6 +329,37 @@ START_TEST(what_was_delivered_is_not_delivered_again)
 }
 END_TEST
 
+START_TEST(a_put_is_known_to_whatever_comes_next)
+{
+    fw_kv *kv = watch_fake();
+    fwi_kv_watch_list_begin(fake.watch);
+    fwi_kv_watch_list_end(fake.watch, 7);
+    expect_seen(".@7");
+    put("t/a", "1", 8);
+    put("t/a", "1", 8); /* of a half revision that is told again */
+    fwi_kv_watch_commit(fake.watch, 8);
+    expect_seen("+t/a=1@8");
+    del("t/a", 9);
+    fwi_kv_watch_commit(fake.watch, 9);
+    expect_seen("-t/a@9");
+    put("t/b", "2", 10);
+    fwi_kv_watch_commit(fake.watch, 10);
+    fwi_kv_watch_list_begin(fake.watch);
+    list_pair("t/b", "2", 10);
+    fwi_kv_watch_list_end(fake.watch, 10);
+    expect_seen("+t/b=2@10 R .@10");
+    put("t/b", "3", 11);
+    fwi_kv_watch_commit(fake.watch, 11);
+    fwi_kv_watch_list_begin(fake.watch);
+    fwi_kv_watch_list_end(fake.watch, 12);
+    expect_seen("+t/b=3@11 R -t/b@12 .@12");
+    put("t/c", "4", 13);
+    fwi_kv_watch_commit(fake.watch, 13);
+    expect_seen("+t/c=4@13");
+    end_watch(kv);
+}
+END_TEST
+
 START_TEST(a_second_list_delivers_the_difference)
 {
     fw_kv *kv = watch_fake();
@@ -631,6 +662,7 @@ int main(void)
     tcase = fwt_tcase(suite, "watch", 30);
     tcase_add_test(tcase, a_watch_delivers_state_then_changes);
     tcase_add_test(tcase, what_was_delivered_is_not_delivered_again);
+    tcase_add_test(tcase, a_put_is_known_to_whatever_comes_next);
     tcase_add_test(tcase, a_second_list_delivers_the_difference);
     tcase_add_test(tcase, another_store_may_use_the_same_revisions);
     tcase_add_test(tcase, a_list_broken_off_loses_and_doubles_nothing);
