@@ -8,7 +8,8 @@
  *   listed     an instance whose process runs and has reached the store for SETTLE_MS is in it
  *   unlisted   what a killed process registered is out of it after its TTL and SETTLE_MS
  *   told       a consumer that has reached the store for SETTLE_MS shows what is in it
- *   empty      a consumer's list is not empty while an instance that it knew runs and answers
+ *   empty      a consumer's list is not empty while an instance that it knew runs and answers; of
+ *              one that the store lost while others stayed, the store's word is enough
  *   history    what a consumer's watch hears is a beginning of what happened in the store, and its
  *              list is at any time what the store had at the list's revision, and what is held
  */
@@ -149,12 +150,24 @@ static void probe_cancel(fwi_probe *probe)
 
 static const fwi_prober prober = {.start = probe_start, .cancel = probe_cancel};
 
+static void forget_one_of_several(struct consumer *consumer, const char *id)
+{
+    const fw_snapshot *snapshot;
+    FWT_OK(fw_watcher_snapshot(consumer->watcher, &snapshot));
+    for (size_t i = 0; snapshot->count && i < PROVIDERS; i++)
+        if (!strcmp(bed.providers[i].id, id))
+            consumer->knew[i] = false;
+    fw_snapshot_release(snapshot);
+}
+
 static void on_event(fw_watcher *watcher, const fw_watcher_event *event, void *arg)
 {
     (void)watcher;
     struct consumer *consumer = arg;
     if (event->type == FW_WATCHER_FATAL)
         consumer->is_fatal = true;
+    if (event->type == FW_WATCHER_REMOVED)
+        forget_one_of_several(consumer, event->instance->id);
     sim_note(bed.world, (uint64_t)event->type ^ (uint64_t)event->revision << 8);
 }
 
