@@ -12,6 +12,7 @@ typedef struct cli_child {
     uv_process_t process;
     uv_signal_t signals[CHILD_SIGNALS];
     bool running;
+    bool apart; /* in a session of its own: Ctrl-C comes to us alone; set before the start */
     /* It has ended: its exit code, or 128 + the signal that killed it. */
     void (*on_exit)(int code, void *arg);
     void *arg;

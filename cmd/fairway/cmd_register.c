@@ -211,8 +211,9 @@ static void drain(struct registration *job)
 {
     fw_instance offline = *job->instance;
     offline.state = FW_INSTANCE_OFFLINE;
-    int err = job->drain_ms ? fw_registrar_set(job->registrar, &offline) : FW_ECANCELED;
-    if (err) {
+    /* Nobody has seen what never was in the store. */
+    bool has_time = job->was_registered && job->drain_ms;
+    if (!has_time || fw_registrar_set(job->registrar, &offline)) {
         end_command(job);
         return;
     }
@@ -293,6 +294,7 @@ static int start(struct registration *job, char **command)
     job->timer.data = job;
     uv_timer_init(fw_loop_uv(cli->loop), &job->look);
     job->look.data = job;
+    job->child.apart = true; /* what ends it comes after the drain */
     job->child.on_exit = on_child_exit;
     job->child.arg = job;
     cli->on_signal = on_signal;

@@ -141,6 +141,38 @@ START_TEST(it_is_offline_before_its_command_hears_of_it)
 }
 END_TEST
 
+/* What Ctrl-C sends goes to the whole group. */
+START_TEST(a_signal_for_the_whole_group_drains_first)
+{
+    use_lmdb();
+    const char *argv[] = {"setsid",
+                          FWT_PROGRAM,
+                          "register",
+                          "job",
+                          "--id",
+                          "a",
+                          "--addr",
+                          "tcp://127.0.0.1:1",
+                          "--no-wait",
+                          "--drain-timeout",
+                          "300ms",
+                          "--",
+                          "/bin/sh",
+                          "-c",
+                          "trap '\"$FAIRWAY\" resolve job --all --json; exit 3' INT; echo ready; "
+                          "while :; do sleep 0.1; done",
+                          NULL};
+    fwt_proc *job = fwt_proc_start(argv);
+    clit_await(job, "ready\n");
+    fwt_proc_expect(job, "registered job/a", CLIT_PATIENCE_MS);
+    ck_assert_int_eq(kill(-fwt_proc_pid(job), SIGINT), 0);
+    const char *line = fwt_proc_expect(job, "\"service\":\"job\"", CLIT_PATIENCE_MS);
+    ck_assert_str_eq(clit_field(line, "state"), "offline");
+    ck_assert_int_eq(fwt_proc_wait(job, CLIT_PATIENCE_MS), 3);
+    fwt_proc_end(job);
+}
+END_TEST
+
 START_TEST(a_second_signal_waits_for_nothing)
 {
     use_lmdb();
@@ -291,6 +323,7 @@ int main(void)
     tcase_add_test(tcase, an_open_address_is_advertised);
     tcase = clit_tcase(suite, "end", 60);
     tcase_add_test(tcase, it_is_offline_before_its_command_hears_of_it);
+    tcase_add_test(tcase, a_signal_for_the_whole_group_drains_first);
     tcase_add_test(tcase, a_second_signal_waits_for_nothing);
     tcase_add_test(tcase, consumers_that_have_seen_it_need_no_more_time);
     tcase_add_test(tcase, other_signals_are_passed_on);
