@@ -101,7 +101,8 @@ typedef struct fw_registrar_options {
     /* Somebody has asked that the instance be drained (fw_drain_new): it was marked offline and
      * read back, no new work comes. End its work, then call fw_registrar_remove. Once for each
      * request (but for one that is taken back before it is told); with is_draining false when the
-     * request was taken back, and the instance is as it was set again. On the loop; may be NULL. The instance is lent, in its present state. */
+     * request was taken back, and the instance is as it was set again. On the loop; may be NULL.
+     * The instance is lent, in its present state. */
     void (*on_drain)(fw_registrar *registrar, const fw_instance *instance, bool is_draining,
                      void *arg);
     void *arg;
