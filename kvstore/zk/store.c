@@ -2,8 +2,13 @@
  * A store's life, and its main session.
  *
  * The library connects again by itself. A session that stays without a connection for longer than
- * it lives is given up for a new one: it has expired then, and a library that has seen a later
- * state than a server that was set back is refused by it for ever.
+ * it lives is given up for a new one: it has expired then. But a server that was emptied, or set
+ * back, refuses a client that has seen a later state, for ever, and nothing tells this from a
+ * server that is away. So while the main session is without a connection, a second one, the scout,
+ * tries as well; if it is served and the main session soon after still is not, it takes its place.
+ *
+ *     main  UP --> DOWN ----------------------------------> UP (the scout goes)
+ *     scout         |--SCOUT_MS--> sent --> UP --GRACE_MS--> it is the main one now
  */
 #include "store.h"
 
@@ -12,8 +17,12 @@
 #include <string.h>
 #include <time.h>
 
-#define SESSION_MS           10000
-#define AGAIN_MS             500
+#define SESSION_MS 10000
+#define AGAIN_MS   500
+#define SCOUT_MS   500 /* so long without a connection, and a scout is sent */
+/* So long it has; the next one begins without the library's pauses between attempts. */
+#define SCOUT_LIFE_MS        1500
+#define SCOUT_GRACE_MS       500 /* a main session that can connect has done it by then */
 #define UNREACHED_MS         1000
 #define CLOSE_GRACE_MS       1000
 #define PACKET_BYTES_DEFAULT 1048575 /* the server's jute.maxbuffer */
@@ -67,6 +76,8 @@ int fwi_zk_status(int rc)
 /* ---- the main session ---- */
 
 static void open_main(fwi_zk_store *store);
+static void on_main_state(fwi_zk_session *session, void *arg);
+static const fwi_zk_events main_events;
 
 static void give_up_main(fwi_zk_store *store)
 {
@@ -76,12 +87,30 @@ static void give_up_main(fwi_zk_store *store)
         fwi_zk_session_close(session, false, CLOSE_GRACE_MS);
 }
 
+static void end_scout(fwi_zk_store *store)
+{
+    fwi_zk_session *scout = store->scout;
+    store->scout = NULL;
+    fwi_loop_timer_stop(store->loop, &store->scouting);
+    if (scout)
+        fwi_zk_session_close(scout, false, CLOSE_GRACE_MS);
+}
+
 static void on_patience(fwi_timer *timer, void *arg)
 {
     (void)timer;
     fwi_zk_store *store = arg;
+    fwi_zk_session *scout = store->scout;
     give_up_main(store);
-    open_main(store);
+    if (fwi_zk_is_up(scout)) {
+        store->scout = NULL;
+        store->main = scout;
+        scout->events = &main_events;
+        on_main_state(scout, store);
+    } else {
+        end_scout(store);
+        open_main(store);
+    }
 }
 
 static void on_unreached(fwi_timer *timer, void *arg)
@@ -97,6 +126,7 @@ static void on_main_state(fwi_zk_session *session, void *arg)
     case FWI_ZK_UP: {
         fwi_loop_timer_stop(store->loop, &store->patience);
         fwi_loop_timer_stop(store->loop, &store->unreached);
+        end_scout(store);
         bool fresh = store->main_id != session->id;
         store->main_id = session->id;
         fwi_zk_watches_resume(store, fresh);
@@ -105,8 +135,10 @@ static void on_main_state(fwi_zk_session *session, void *arg)
     }
     case FWI_ZK_DOWN:
         fwi_loop_timer_start(store->loop, &store->patience, session->timeout_ms + AGAIN_MS);
-        if (session->id)
+        if (session->id) {
+            fwi_loop_timer_start(store->loop, &store->scouting, SCOUT_MS);
             fwi_zk_watches_stale(store, FW_EUNREACHABLE, NO_CONNECTION);
+        }
         break;
     case FWI_ZK_OVER:
         fwi_zk_watches_stale(store,
@@ -134,6 +166,36 @@ static void on_main_closed(fwi_zk_session *session, void *arg)
 
 static const fwi_zk_events main_events = {
     .on_state = on_main_state, .on_change = on_main_change, .on_closed = on_main_closed};
+
+static void on_scout_state(fwi_zk_session *session, void *arg)
+{
+    fwi_zk_store *store = arg;
+    if (session->state == FWI_ZK_UP) {
+        fwi_loop_timer_start(store->loop, &store->patience, SCOUT_GRACE_MS);
+    } else if (session->state == FWI_ZK_DOWN && session->id) { /* it is the network, then */
+        fwi_loop_timer_start(store->loop, &store->scouting, SCOUT_MS);
+        fwi_loop_timer_start(store->loop, &store->patience, session->timeout_ms + AGAIN_MS);
+    } else if (session->state == FWI_ZK_OVER) {
+        end_scout(store);
+        fwi_loop_timer_start(store->loop, &store->scouting, SCOUT_MS);
+    }
+}
+
+static const fwi_zk_events scout_events = {.on_state = on_scout_state, .on_closed = on_main_closed};
+
+static void on_scouting(fwi_timer *timer, void *arg)
+{
+    (void)timer;
+    fwi_zk_store *store = arg;
+    if (fwi_zk_is_up(store->scout))
+        return;
+    end_scout(store);
+    fwi_loop_timer_start(store->loop, &store->scouting, SCOUT_LIFE_MS);
+    store->scout =
+        fwi_zk_session_new(store->loop, &store->servers, SESSION_MS, &scout_events, store);
+    if (store->scout)
+        store->sessions++;
+}
 
 static void open_main(fwi_zk_store *store)
 {
@@ -283,6 +345,7 @@ int fwi_zk_open(fw_kv *kv, const fw_url *url, const fwi_kv_access *access, void 
     fwi_list_init(&store->jobs);
     fwi_list_init(&store->leases);
     store->patience = (fwi_timer){.fn = on_patience, .arg = store};
+    store->scouting = (fwi_timer){.fn = on_scouting, .arg = store};
     store->unreached = (fwi_timer){.fn = on_unreached, .arg = store};
     fwi_zk_watches_init(store);
     fwi_loop_timer_start(store->loop, &store->unreached, UNREACHED_MS);
@@ -304,6 +367,7 @@ void fwi_zk_close(void *arg)
         if (job->op)
             fwi_zk_job_finish(job, FW_ECANCELED, NULL);
     }
+    end_scout(store);
     give_up_main(store);
     fwi_zk_session_gone(store);
 }

@@ -32,11 +32,13 @@ typedef struct fwi_zk_store {
     char *auth;
     fwi_zk_servers servers;
 
-    fwi_zk_session *main; /* NULL: between two */
-    size_t sessions;      /* that are not freed yet, the main one included */
-    fwi_timer patience;   /* until another main session is tried */
-    fwi_timer unreached;  /* until watches are told that the store was never reached */
-    int64_t main_id;      /* of the main session that knows the watches */
+    fwi_zk_session *main;  /* NULL: between two */
+    size_t sessions;       /* that are not freed yet, the main one included */
+    fwi_timer patience;    /* until another main session is tried */
+    fwi_zk_session *scout; /* finds out whether a new session would be served; NULL: none */
+    fwi_timer scouting;    /* until one is sent */
+    fwi_timer unreached;   /* until watches are told that the store was never reached */
+    int64_t main_id;       /* of the main session that knows the watches */
     bool told_stale;
     int stale_reason;
     const char *stale_detail;
