@@ -17,7 +17,7 @@
 #include <unistd.h>
 #include <uv.h>
 
-#define SCENARIO_MS   90000
+#define LIMIT_S       90
 #define SHOW_MS       5000
 #define MAX_JOBS      16
 #define MAX_SCENARIOS 32
@@ -26,6 +26,11 @@ static char self[PATH_MAX];
 static uint64_t seed;
 static const chaos_program *program;
 static size_t scenario;
+
+static unsigned limit_s(void)
+{
+    return program->limit_s ? program->limit_s : LIMIT_S;
+}
 
 /* ---- one scenario, here ---- */
 
@@ -52,7 +57,7 @@ static int run_here(const char *name)
 {
     scenario = find_scenario(name);
     Suite *suite = suite_create(program->name);
-    tcase_add_test(fwt_tcase(suite, name, SCENARIO_MS / 1000), the_rules_hold);
+    tcase_add_test(fwt_tcase(suite, name, limit_s()), the_rules_hold);
     SRunner *runner = srunner_create(suite);
     srunner_set_fork_status(runner, CK_NOFORK);
     srunner_run_all(runner, CK_NORMAL);
@@ -115,12 +120,13 @@ static bool job_ended(struct job *job, bool *ret_failed)
 {
     int status;
     uint64_t age_ms = now_ms() - job->started_ms;
-    bool late = age_ms > SCENARIO_MS;
+    uint64_t limit_ms = (uint64_t)limit_s() * 1000;
+    bool late = age_ms > limit_ms;
     if (late && !job->shown) {
         kill(job->pid, SIGSEGV); /* makes a sanitizer show where it stands */
         job->shown = true;
     }
-    if (age_ms > SCENARIO_MS + SHOW_MS)
+    if (age_ms > limit_ms + SHOW_MS)
         kill(job->pid, SIGKILL);
     if (waitpid(job->pid, &status, WNOHANG) != job->pid)
         return false;

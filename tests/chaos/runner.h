@@ -17,6 +17,7 @@
 typedef struct chaos_program {
     const char *name;
     size_t jobs;       /* how many scenarios at a time; 0: 6 */
+    unsigned limit_s;  /* so long a scenario may take; 0: 90 */
     const char *shown; /* of a scenario that passed, the lines that contain this are shown */
     /* Names by number; NULL behind the last. */
     const char *(*scenario_name)(size_t index);

@@ -53,6 +53,7 @@ typedef struct disc_child {
 struct disc_stage {
     chaos_stage chaos;
     const disc_scenario *scenario;
+    uint32_t ttl_ms;
     disc_net net;
     disc_child children[DISC_MAX_PROCESSES];
     disc_process processes[DISC_MAX_PROCESSES];

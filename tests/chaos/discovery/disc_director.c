@@ -9,10 +9,12 @@
 #include <sys/wait.h>
 #include <uv.h>
 
-#define INSTANCES 4
-#define SAY_MS    5000
+#define INSTANCES    4
+#define TTL_MS       2000
+#define CROWD_TTL_MS 3000 /* a thousand leases are to be renewed in it by one process */
+#define SAY_MS       5000
 /* So long it must be well before it counts as settled: a key under an old lease would be gone. */
-#define STAY_MS (DISC_TTL_MS + 500)
+#define STAY_MS(stage) ((stage)->ttl_ms + 500)
 
 /* A loaded machine, and sanitizers, take their time. */
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
@@ -191,7 +193,7 @@ static void await_settled(disc_stage *stage, const char *after)
     uint64_t deadline = now_ms() + CHAOS_WAIT_MS;
     for (;;) {
         await(stage, is_whole, after);
-        uint64_t end_ms = now_ms() + STAY_MS;
+        uint64_t end_ms = now_ms() + STAY_MS(stage);
         while (now_ms() < end_ms && is_whole(stage, words, sizeof words))
             disc_run_for(stage, 10);
         if (now_ms() >= end_ms && is_whole(stage, words, sizeof words))
@@ -240,7 +242,7 @@ void disc_kill_all(disc_stage *stage)
             stage->children[i].proc = NULL;
         }
     await(stage, is_empty, "the death of all");
-    disc_run_for(stage, STAY_MS);
+    disc_run_for(stage, STAY_MS(stage));
     update_logs(stage);
     printf("measured: death of all, %zu instances: unlisted after %.0f ms (bound %u ms)\n",
            stage->all.instance_count, (double)disc_unlisting_ns(&stage->all) / 1e6,
@@ -398,14 +400,15 @@ static void add_watchers(disc_stage *stage, bool by_proxy)
 
 static void add_instances(disc_stage *stage, uint32_t first, uint32_t count)
 {
-    char url[300], path[300], from[16], many[16];
+    char url[300], path[300], ttl[16], from[16], many[16];
     write_url(stage, true, url, sizeof url);
+    snprintf(ttl, sizeof ttl, "%u", stage->ttl_ms);
     snprintf(from, sizeof from, "%u", first);
     snprintf(many, sizeof many, "%u", count);
     disc_sheet *sheet = new_sheet(path, sizeof path);
     for (uint32_t i = 0; i < count; i++)
         stage->instances[first + i].log = stage->all.registrar_count;
-    const char *argv[] = {stage->chaos.self, "registrars", url, path, from, many, NULL};
+    const char *argv[] = {stage->chaos.self, "registrars", url, path, ttl, from, many, NULL};
     disc_child *child = add_child(stage, "registrars", argv);
     child->sheet_count = 1;
     stage->registrar_sheets[stage->all.registrar_count++] = child->sheets[0] = sheet;
@@ -415,6 +418,7 @@ static void start_children(disc_stage *stage)
 {
     uint32_t crowd = stage->scenario->crowd, count = crowd ? crowd : INSTANCES;
     unsigned slowness = IS_SLOW ? SLOWNESS : 1;
+    stage->ttl_ms = crowd ? CROWD_TTL_MS : TTL_MS;
     stage->instances = calloc(count, sizeof *stage->instances);
     stage->registered = calloc(count, sizeof *stage->registered);
     stage->all = (disc_histories){.registrars = stage->registrars,
@@ -423,8 +427,8 @@ static void start_children(disc_stage *stage)
                                   .instance_count = count,
                                   .faults = stage->faults,
                                   .processes = stage->processes,
-                                  .relist_ms = (DISC_TTL_MS / 2 + 2000) * slowness,
-                                  .unlist_ms = (DISC_TTL_MS + 3000) * slowness};
+                                  .relist_ms = (stage->ttl_ms / 2 + 2000) * slowness,
+                                  .unlist_ms = (stage->ttl_ms + 3000) * slowness};
     for (size_t i = 0; i < DISC_WATCHERS; i++)
         add_watchers(stage, i == 0);
     for (size_t i = 0; i < stage->all.watcher_count; i++)

@@ -41,7 +41,7 @@ static void leader_killed(disc_stage *stage)
 {
     disc_fault_begins(stage, "leader killed");
     fwt_etcd *leader = etcd_kill_leader(&stage->chaos);
-    disc_run_for(stage, 3 * DISC_TTL_MS);
+    disc_run_for(stage, 3 * stage->ttl_ms);
     fwt_etcd_restart(leader);
     disc_fault_ended(stage);
 }
@@ -66,6 +66,7 @@ static const disc_scenario scenarios[] = {
 
 const disc_driver disc_this_driver = {.name = "etcd",
                                       .scenarios = scenarios,
+                                      .jobs = 4,
                                       .delete_one = delete_one,
                                       .delete_all = delete_all,
                                       .revoke = revoke_leases};

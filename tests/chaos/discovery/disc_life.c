@@ -32,8 +32,7 @@ disc_life *disc_life_new(const char *url, disc_sheet *sheet, void (*on_look)(voi
 {
     char detail[300] = "";
     disc_life *life = calloc(1, sizeof *life);
-    fw_kv_options options = {
-        .timeout_ms = DISC_TIMEOUT_MS, .detail = detail, .detail_size = sizeof detail};
+    fw_kv_options options = {.detail = detail, .detail_size = sizeof detail};
     int err = fw_loop_new(&life->loop);
     if (!err)
         err = fw_kv_open(life->loop, url, &options, &life->kv);

@@ -34,10 +34,11 @@ static disc_sheet *open_sheet(const char *path)
 static int role(int argc, char **argv)
 {
     int rc = -1;
-    if (argc == 6 && !strcmp(argv[1], "registrars")) {
+    if (argc == 7 && !strcmp(argv[1], "registrars")) {
         disc_sheet *sheet = open_sheet(argv[3]);
         rc = disc_registrars_run(argv[2], sheet, (uint32_t)strtoul(argv[4], NULL, 10),
-                                 (uint32_t)strtoul(argv[5], NULL, 10));
+                                 (uint32_t)strtoul(argv[5], NULL, 10),
+                                 (uint32_t)strtoul(argv[6], NULL, 10));
         disc_sheet_close(sheet);
     } else if (argc == 5 && !strcmp(argv[1], "watchers")) {
         disc_sheet *sheets[] = {open_sheet(argv[3]), open_sheet(argv[4])};
@@ -54,6 +55,7 @@ int main(int argc, char **argv)
     snprintf(name, sizeof name, "discovery on %s", disc_this_driver.name);
     const chaos_program program = {.name = name,
                                    .jobs = disc_this_driver.jobs,
+                                   .limit_s = 200,
                                    .shown = "measured: ",
                                    .scenario_name = scenario_name,
                                    .run = run,

@@ -23,6 +23,7 @@ struct registrars {
     int port;
     struct one *ones;
     size_t count, open;
+    uint32_t ttl_ms;
 };
 
 /* ---- the port ---- */
@@ -89,7 +90,7 @@ static int start_one(struct registrars *all, struct one *one, uint32_t number)
     *one = (struct one){.all = all, .number = number};
     snprintf(id, sizeof id, "i%u", number);
     snprintf(addr, sizeof addr, "127.0.0.1:%d", all->port);
-    fw_registrar_options options = {.ttl_ms = DISC_TTL_MS, .on_status = on_status, .arg = one};
+    fw_registrar_options options = {.ttl_ms = all->ttl_ms, .on_status = on_status, .arg = one};
     int err = fw_registrar_new(disc_life_kv(all->life), &options, &one->registrar);
     if (err)
         return err;
@@ -105,9 +106,10 @@ static int start_one(struct registrars *all, struct one *one, uint32_t number)
     return fw_registrar_set(one->registrar, &instance);
 }
 
-int disc_registrars_run(const char *url, disc_sheet *sheet, uint32_t first, uint32_t count)
+int disc_registrars_run(const char *url, disc_sheet *sheet, uint32_t ttl_ms, uint32_t first,
+                        uint32_t count)
 {
-    struct registrars all = {.sheet = sheet, .count = count};
+    struct registrars all = {.sheet = sheet, .count = count, .ttl_ms = ttl_ms};
     all.life = disc_life_new(url, sheet, NULL, on_finish, &all);
     if (!all.life)
         return 1;

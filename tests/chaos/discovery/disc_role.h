@@ -6,13 +6,11 @@
 #include "disc_sheet.h"
 
 #define DISC_SERVICE "web"
-#define DISC_TTL_MS  2000
-/* Of an operation: as short as a lease is. */
-#define DISC_TIMEOUT_MS 1000
 
 /* Instances with the numbers from `first` on, each with a registrar of its own, on one handle of
  * the store and behind one listening port. */
-int disc_registrars_run(const char *url, disc_sheet *sheet, uint32_t first, uint32_t count);
+int disc_registrars_run(const char *url, disc_sheet *sheet, uint32_t ttl_ms, uint32_t first,
+                        uint32_t count);
 /* Two watchers: of the service, and of all services; each has a sheet. The first says "finish". */
 int disc_watchers_run(const char *url, disc_sheet *const sheets[2]);
 

@@ -4,8 +4,6 @@
 #include <signal.h>
 #include <stdlib.h>
 
-#define OUTAGE_MS (3 * DISC_TTL_MS)
-#define SLEEP_MS  (2 * DISC_TTL_MS)
 /* A store that is emptied counts its revisions anew, and is recognised by one that went back: it
  * must have come farther before than it comes at once after. */
 #define REVISIONS 1500
@@ -15,7 +13,7 @@ static void kill_store(disc_stage *stage)
     const chaos_driver *driver = stage->chaos.driver;
     disc_fault_begins(stage, "store killed");
     driver->kill(&stage->chaos);
-    disc_run_for(stage, OUTAGE_MS);
+    disc_run_for(stage, 3 * stage->ttl_ms);
     driver->restart(&stage->chaos);
     disc_fault_ended(stage);
 }
@@ -68,7 +66,7 @@ static void stop(disc_stage *stage, size_t count, const char *name)
     for (size_t i = 0; i < stage->child_count && stopped < count; i++)
         if (!stage->children[i].watches && ++stopped)
             disc_signal(stage, i, SIGSTOP);
-    disc_run_for(stage, SLEEP_MS);
+    disc_run_for(stage, 2 * stage->ttl_ms);
     stopped = 0;
     for (size_t i = 0; i < stage->child_count && stopped < count; i++)
         if (!stage->children[i].watches && ++stopped)
@@ -80,7 +78,7 @@ static void freeze(disc_stage *stage)
 {
     disc_fault_begins(stage, "network frozen");
     fwt_proxy_freeze(stage->chaos.proxy, FWT_PROXY_BOTH);
-    disc_run_for(stage, SLEEP_MS);
+    disc_run_for(stage, 2 * stage->ttl_ms);
     fwt_proxy_pass(stage->chaos.proxy);
     disc_fault_ended(stage);
 }
@@ -118,7 +116,7 @@ void disc_network_cut(disc_stage *stage)
 {
     disc_fault_begins(stage, "network cut");
     disc_net_plug(&stage->net, false);
-    disc_run_for(stage, OUTAGE_MS);
+    disc_run_for(stage, 3 * stage->ttl_ms);
     disc_net_plug(&stage->net, true);
     disc_fault_ended(stage);
 }

@@ -51,6 +51,7 @@ static void revoke_leases(disc_stage *stage, const int64_t *leases, const uint32
 }
 
 static const disc_scenario scenarios[] = {
+    {"thousand", .run = disc_thousand, .crowd = 1000},
     {"store_killed", .run = disc_store_killed},
     {"store_wiped", .run = disc_store_wiped},
     {"keys_deleted", .run = disc_keys_deleted},
