@@ -12,20 +12,25 @@
 
 #include "codec/proto_wire.h"
 
+#include <errno.h>
 #include <fairway/error.h>
 #include <grpc/grpc_security.h>
 #include <grpc/support/alloc.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
 #include <uv.h>
 
-#define METHOD           "/grpc.health.v1.Health/Check"
-#define MAX_TARGET_BYTES 600
-#define MAX_REPLY_BYTES  65536
-#define SERVICE_FIELD    1
-#define STATUS_FIELD     1
-#define SERVING          1
+#define METHOD            "/grpc.health.v1.Health/Check"
+#define MAX_TARGET_BYTES  600
+#define MAX_REPLY_BYTES   65536
+#define SPARE_DESCRIPTORS 8
+#define MAX_DESCRIPTORS   64
+#define SERVICE_FIELD     1
+#define STATUS_FIELD      1
+#define SERVING           1
 
 struct shared {
     fwi_etcd_queue queue;
@@ -100,6 +105,17 @@ static int read_reply(const struct probe *probe)
     return FW_EREMOTE;
 }
 
+/* Why there is no connection, as far as gRPC's text tells. */
+static int reason_of(const char *text)
+{
+    static const int errors[] = {UV_ECONNREFUSED, UV_EMFILE,       UV_ENFILE,
+                                 UV_ENOENT,       UV_EHOSTUNREACH, UV_ENETUNREACH};
+    for (size_t i = 0; i < sizeof errors / sizeof *errors; i++)
+        if (strstr(text, strerror(-errors[i])))
+            return errors[i];
+    return UV_ECONNABORTED;
+}
+
 static int judge(const struct probe *probe)
 {
     if (probe->code == GRPC_STATUS_OK)
@@ -110,7 +126,7 @@ static int judge(const struct probe *probe)
     if (probe->code == GRPC_STATUS_DEADLINE_EXCEEDED)
         reason = FW_EDEADLINE;
     else if (probe->code == GRPC_STATUS_UNAVAILABLE)
-        reason = strstr(text, "Connection refused") ? UV_ECONNREFUSED : UV_ECONNABORTED;
+        reason = reason_of(text);
     else if (probe->code == GRPC_STATUS_UNIMPLEMENTED)
         explain(probe, "no grpc.health.v1.Health there");
     else if (probe->code == GRPC_STATUS_NOT_FOUND && !text[0])
@@ -136,6 +152,22 @@ static void cancel(void *arg)
 }
 
 /* ---- the start of a probe ---- */
+
+/* gRPC ends the process when it gets no descriptor for what its threads wake each other with. So
+ * there must be some to spare, besides one for each probe that may not have its own yet. */
+static int check_descriptors(const struct shared *shared)
+{
+    int fds[MAX_DESCRIPTORS];
+    size_t wanted = SPARE_DESCRIPTORS + shared->probes, count = 0;
+    if (wanted > MAX_DESCRIPTORS)
+        wanted = MAX_DESCRIPTORS;
+    while (count < wanted && (fds[count] = eventfd(0, EFD_CLOEXEC)) >= 0)
+        count++;
+    int err = count < wanted ? uv_translate_sys_error(errno) : FW_OK;
+    while (count)
+        close(fds[--count]);
+    return err;
+}
 
 static int write_target(const fw_instance *instance, char *ret_target, size_t size)
 {
@@ -206,6 +238,8 @@ static int start(void *arg, const fwi_health_question *question, void **ret_prob
     struct shared *shared = arg;
     char target[MAX_TARGET_BYTES];
     int err = fwi_grpc_check();
+    if (!err)
+        err = check_descriptors(shared);
     if (!err)
         err = write_target(question->instance, target, sizeof target);
     if (err)

@@ -2,11 +2,13 @@
 #include "curl_loop.h"
 #include "health_driver.h"
 
+#include <errno.h>
 #include <fairway/error.h>
 #include <fairway/url.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <uv.h>
 
 #define MAX_URL_BYTES    1600
@@ -30,6 +32,7 @@ struct probe {
     void *arg;
     char *detail;
     uint16_t least_status, most_status;
+    int socket_error; /* why there is no socket: curl does not say */
     size_t body_bytes;
     char error[CURL_ERROR_SIZE];
 };
@@ -53,18 +56,20 @@ static int system_error(CURL *easy, int otherwise)
 }
 
 /* Why there was no answer. */
-static int reason_of(CURL *easy, CURLcode result)
+static int reason_of(const struct probe *probe, CURLcode result)
 {
+    if (probe->socket_error)
+        return probe->socket_error;
     switch (result) {
     case CURLE_OPERATION_TIMEDOUT:
         return FW_EDEADLINE;
     case CURLE_COULDNT_RESOLVE_HOST:
         return UV_EAI_NONAME;
     case CURLE_COULDNT_CONNECT:
-        return system_error(easy, UV_ECONNREFUSED);
+        return system_error(probe->easy, UV_ECONNREFUSED);
     case CURLE_SEND_ERROR:
     case CURLE_RECV_ERROR:
-        return system_error(easy, UV_ECONNRESET);
+        return system_error(probe->easy, UV_ECONNRESET);
     case CURLE_GOT_NOTHING:
     case CURLE_PARTIAL_FILE:
         return UV_EOF;
@@ -82,7 +87,7 @@ static int judge(const struct probe *probe, CURLcode result)
     if (result && !is_long) {
         (void)snprintf(probe->detail, FWI_HEALTH_DETAIL_BYTES, "%s",
                        probe->error[0] ? probe->error : curl_easy_strerror(result));
-        return reason_of(probe->easy, result);
+        return reason_of(probe, result);
     }
     curl_easy_getinfo(probe->easy, CURLINFO_RESPONSE_CODE, &status);
     if (status >= probe->least_status && status <= probe->most_status)
@@ -117,6 +122,16 @@ static size_t on_body(char *bytes, size_t size, size_t count, void *arg)
     struct probe *probe = arg;
     probe->body_bytes += size * count;
     return probe->body_bytes > MAX_BODY_BYTES ? 0 : size * count;
+}
+
+static curl_socket_t on_socket_wanted(void *arg, curlsocktype purpose,
+                                      struct curl_sockaddr *address)
+{
+    (void)purpose;
+    struct probe *probe = arg;
+    int fd = socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
+    probe->socket_error = fd < 0 ? uv_translate_sys_error(errno) : FW_OK;
+    return fd < 0 ? CURL_SOCKET_BAD : fd;
 }
 
 /* What can stand in a URL as it is. */
@@ -174,6 +189,8 @@ static bool set_up(struct probe *probe, const fwi_health_question *question, con
     curl_easy_setopt(easy, CURLOPT_FRESH_CONNECT, 1L);
     curl_easy_setopt(easy, CURLOPT_FORBID_REUSE, 1L);
     curl_easy_setopt(easy, CURLOPT_TIMEOUT_MS, (long)question->timeout_ms);
+    curl_easy_setopt(easy, CURLOPT_OPENSOCKETFUNCTION, on_socket_wanted);
+    curl_easy_setopt(easy, CURLOPT_OPENSOCKETDATA, probe);
     curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, on_body);
     curl_easy_setopt(easy, CURLOPT_WRITEDATA, probe);
     curl_easy_setopt(easy, CURLOPT_PRIVATE, probe);

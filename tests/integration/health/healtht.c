@@ -3,6 +3,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
+#include <uv.h>
 
 #define WAIT_MS 30000
 
@@ -36,6 +39,7 @@ void healtht_begin(const fw_health_options *options)
         with.unhealthy_after = 1;
     if (!with.healthy_after)
         with.healthy_after = 1;
+    is_closed = false;
     FWT_OK(fw_health_new(fwt_loop, &with, &healtht));
 }
 
@@ -92,6 +96,38 @@ void healtht_wait_reason(const char *id, int reason)
                       fw_error_name(status.reason), status.detail);
         turn();
     }
+}
+
+/* The descriptors that are in use, and no more. */
+static void limit_descriptors(const struct rlimit *before)
+{
+    FWT_OK(setrlimit(RLIMIT_NOFILE, before));
+    int next = dup(0);
+    ck_assert_int_ge(next, 0);
+    close(next);
+    struct rlimit limit = {.rlim_cur = (rlim_t)next, .rlim_max = before->rlim_max};
+    FWT_OK(setrlimit(RLIMIT_NOFILE, &limit));
+}
+
+void healtht_starve(const char *id)
+{
+    struct rlimit before;
+    FWT_OK(getrlimit(RLIMIT_NOFILE, &before));
+    uint64_t probed_ms = 0;
+    for (unsigned waited = 0; healtht_get(id).reason != UV_EMFILE; waited += 2) {
+        fw_health_status status = healtht_get(id);
+        ck_assert_msg(waited < WAIT_MS && status.state == FW_HEALTH_HEALTHY, "%s is %s: %s, %s", id,
+                      fw_health_state_name(status.state), fw_error_name(status.reason),
+                      status.detail);
+        /* Whenever a probe has ended: what it had is free by then, or soon. */
+        if (status.probed_ms != probed_ms)
+            limit_descriptors(&before);
+        probed_ms = status.probed_ms;
+        turn();
+    }
+    FWT_OK(setrlimit(RLIMIT_NOFILE, &before));
+    ck_assert_int_eq(healtht_get(id).state, FW_HEALTH_HEALTHY);
+    healtht_wait_reason(id, FW_OK);
 }
 
 void healtht_end(void)

@@ -22,6 +22,9 @@ void healtht_wait(const char *id, fw_health_state state);
 /* Runs the loop until the last probe has ended so. */
 void healtht_wait_reason(const char *id, int reason);
 void healtht_end(void);
+/* Lets this process open nothing more until a probe has failed for it; fails the test if that says
+ * something of an instance, which must be healthy. */
+void healtht_starve(const char *id);
 /* True if a library is mapped into this process. */
 bool healtht_is_mapped(const char *library);
 

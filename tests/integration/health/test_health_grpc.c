@@ -92,6 +92,19 @@ START_TEST(it_stops_goes_on_and_dies)
 }
 END_TEST
 
+START_TEST(without_descriptors_nothing_is_said_of_the_instance)
+{
+    int port;
+    fwt_proc *proc = serve(NULL, &port);
+    healtht_begin(&(fw_health_options){.interval_ms = 500});
+    healtht_add_port("a", port, "grpc");
+    healtht_wait("a", FW_HEALTH_HEALTHY);
+    healtht_starve("a");
+    healtht_end();
+    fwt_proc_end(proc);
+}
+END_TEST
+
 START_TEST(many_are_asked_at_once_and_closed_under_way)
 {
     int port;
@@ -120,6 +133,7 @@ int main(void)
     tcase_add_test(tcase, the_whole_server_is_asked_without_a_name);
     tcase_add_test(tcase, a_server_without_health_is_not_healthy);
     tcase_add_test(tcase, it_stops_goes_on_and_dies);
+    tcase_add_test(tcase, without_descriptors_nothing_is_said_of_the_instance);
     tcase_add_test(tcase, many_are_asked_at_once_and_closed_under_way);
     return fwt_main(suite);
 }

@@ -181,13 +181,20 @@ START_TEST(it_asks_a_unix_socket_too)
 }
 END_TEST
 
-START_TEST(a_real_server_stops_and_goes_on)
+static fwt_proc *serve_files(int *ret_port)
 {
     const char *argv[] = {"python3", "-u",        "-m",          "http.server", "0",
                           "--bind",  "127.0.0.1", "--directory", fwt_tmpdir(),  NULL};
     fwt_proc *proc = fwt_proc_start(argv);
     const char *line = fwt_proc_expect(proc, "Serving HTTP", 30000);
-    int port = atoi(strstr(line, "port ") + 5);
+    *ret_port = atoi(strstr(line, "port ") + 5);
+    return proc;
+}
+
+START_TEST(a_real_server_stops_and_goes_on)
+{
+    int port;
+    fwt_proc *proc = serve_files(&port);
     healtht_begin(&(fw_health_options){.timeout_ms = 1000});
     healtht_add_port("a", port, "http");
     healtht_add_port("b", port, "http:/not-there");
@@ -203,6 +210,19 @@ START_TEST(a_real_server_stops_and_goes_on)
     healtht_wait_reason("a", UV_ECONNREFUSED);
     fwt_proc_end(proc);
     healtht_end();
+}
+END_TEST
+
+START_TEST(without_descriptors_nothing_is_said_of_the_instance)
+{
+    int port;
+    fwt_proc *proc = serve_files(&port);
+    healtht_begin(&(fw_health_options){0});
+    healtht_add_port("a", port, "http");
+    healtht_wait("a", FW_HEALTH_HEALTHY);
+    healtht_starve("a");
+    healtht_end();
+    fwt_proc_end(proc);
 }
 END_TEST
 
@@ -238,6 +258,7 @@ int main(void)
     tcase_add_test(tcase, silence_ends_and_closing_does_not_wait_for_it);
     tcase_add_test(tcase, it_asks_a_unix_socket_too);
     tcase_add_test(tcase, a_real_server_stops_and_goes_on);
+    tcase_add_test(tcase, without_descriptors_nothing_is_said_of_the_instance);
     tcase_add_test(tcase, without_the_module_nothing_is_said_of_the_instance);
     tcase_add_test(tcase, it_closes_while_the_module_is_loaded);
     return fwt_main(suite);

@@ -130,14 +130,21 @@ START_TEST(ping_is_answered_by_any_fairway_service)
 }
 END_TEST
 
-START_TEST(ping_notices_a_service_that_is_stopped_tcp_does_not)
+static fwt_proc *serve_echo(int *ret_port)
 {
     const char *argv[] = {FWT_PROGRAM, "--store", "mem:", "--json", "serve", "echo", NULL};
     fwt_proc *proc = fwt_proc_start(argv);
     const char *line = fwt_proc_expect(proc, "\"registered\"", 30000);
     const char *at = strstr(line, "tcp://127.0.0.1:");
     ck_assert_msg(at != NULL, "%s", line);
-    int port = atoi(at + strlen("tcp://127.0.0.1:"));
+    *ret_port = atoi(at + strlen("tcp://127.0.0.1:"));
+    return proc;
+}
+
+START_TEST(ping_notices_a_service_that_is_stopped_tcp_does_not)
+{
+    int port;
+    fwt_proc *proc = serve_echo(&port);
     healtht_begin(&(fw_health_options){.timeout_ms = 1000});
     healtht_add_port("ping", port, "ping");
     healtht_add_port("tcp", port, "tcp");
@@ -154,6 +161,22 @@ START_TEST(ping_notices_a_service_that_is_stopped_tcp_does_not)
     healtht_wait("tcp", FW_HEALTH_UNHEALTHY);
     fwt_proc_end(proc);
     healtht_end();
+}
+END_TEST
+
+START_TEST(without_descriptors_nothing_is_said_of_the_instance)
+{
+    static const char *const types[] = {"tcp", "ping"};
+    int port;
+    fwt_proc *proc = serve_echo(&port);
+    for (size_t i = 0; i < sizeof types / sizeof *types; i++) {
+        healtht_begin(&(fw_health_options){0});
+        healtht_add_port("a", port, types[i]);
+        healtht_wait("a", FW_HEALTH_HEALTHY);
+        healtht_starve("a");
+        healtht_end();
+    }
+    fwt_proc_end(proc);
 }
 END_TEST
 
@@ -215,6 +238,7 @@ int main(void)
     tcase_add_test(tcase, tcp_asks_a_unix_socket_too);
     tcase_add_test(tcase, ping_is_answered_by_any_fairway_service);
     tcase_add_test(tcase, ping_notices_a_service_that_is_stopped_tcp_does_not);
+    tcase_add_test(tcase, without_descriptors_nothing_is_said_of_the_instance);
     tcase_add_test(tcase, it_follows_the_store);
     return fwt_main(suite);
 }
