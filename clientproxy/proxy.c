@@ -535,7 +535,8 @@ int fw_proxy_new(fw_kv *kv, const char *service, const fw_proxy_options *options
     proxy->balancer_state = proxy->balancer->create();
     int err = proxy->balancer_state ? FW_OK : UV_ENOMEM;
     if (!err) {
-        fw_watcher_options watcher_options = {.on_event = on_watcher_event, .arg = proxy};
+        fw_watcher_options watcher_options = {
+            .consumer = own->consumer, .on_event = on_watcher_event, .arg = proxy};
         err = fw_watcher_new(kv, service, &watcher_options, &proxy->watcher);
     }
     if (err) {

@@ -290,7 +290,10 @@ static void on_signal(cli_context *cli, int signal, void *arg)
 int call_watch(cli_context *cli, const call_watch_options *options)
 {
     struct watch watch = {.cli = cli, .options = options};
-    fw_proxy_options proxy = {.balancer = options->balancer, .on_event = on_event, .arg = &watch};
+    fw_proxy_options proxy = {.balancer = options->balancer,
+                              .consumer = options->consumer,
+                              .on_event = on_event,
+                              .arg = &watch};
     int err = fw_proxy_new(cli->kv, options->service, &proxy, &watch.proxy);
     if (err) {
         cli_stop(cli, cli_fail_error(options->service, err, NULL));

@@ -8,6 +8,7 @@
 
 typedef struct call_watch_options {
     const char *service;
+    const char *consumer; /* its name, if it is announced; or NULL */
     const fw_balancer *balancer;
     fw_rpc_message message; /* borrowed */
     uint32_t every_ms;      /* at least 1 */

@@ -108,13 +108,15 @@ int cmd_call(cli_context *cli, int argc, char **argv)
 {
     struct caller caller = {.cli = cli, .count = NOT_GIVEN};
     uint32_t every_ms = 0;
-    const char *balancer_name = "round_robin";
+    const char *balancer_name = "round_robin", *consumer = NULL;
     const cli_option options[] = {
         {"count", NULL, CLI_UINT, &caller.count, "N",
          "call so often, one after the other (default 1; with --every: no end)"},
         {"every", NULL, CLI_DURATION, &every_ms, "DUR",
          "keep calling at this interval, and tell what happens instead of the replies"},
         {"balancer", NULL, CLI_TEXT, &balancer_name, "NAME", "round_robin"},
+        {"consumer", NULL, CLI_TEXT, &consumer, "ID",
+         "announces it as a consumer: a drain waits until it calls the instance no more"},
         CLI_END,
     };
     int count,
@@ -146,13 +148,15 @@ int cmd_call(cli_context *cli, int argc, char **argv)
     if (every_ms)
         return call_watch(
             cli, &(call_watch_options){.service = argv[0],
+                                       .consumer = consumer,
                                        .balancer = balancer,
                                        .message = caller.message,
                                        .every_ms = every_ms,
                                        .count = caller.count == NOT_GIVEN ? 0 : caller.count});
     if (caller.count == NOT_GIVEN)
         caller.count = 1;
-    fw_proxy_options proxy = {.balancer = balancer, .on_event = on_event, .arg = &caller};
+    fw_proxy_options proxy = {
+        .balancer = balancer, .consumer = consumer, .on_event = on_event, .arg = &caller};
     int err = fw_proxy_new(cli->kv, argv[0], &proxy, &caller.proxy);
     if (err) {
         cli_stop(cli, cli_fail_error(argv[0], err, NULL));

@@ -93,6 +93,7 @@ static void on_phase(fw_drain *drain, const fw_drain_progress *progress, void *a
     (void)drain;
     struct drain *job = arg;
     char text[200] = "";
+    size_t len;
     if (job->is_closing)
         return;
     switch (progress->phase) {
@@ -100,9 +101,12 @@ static void on_phase(fw_drain *drain, const fw_drain_progress *progress, void *a
         print_event(job, "asked", progress, text);
         break;
     case FW_DRAIN_MARKED:
-        snprintf(text, sizeof text, "%srevision %lld, %zu of %zu consumers have not seen it yet",
-                 progress->by_us ? "marked from here, since nobody keeps its node, " : "",
-                 (long long)progress->revision, progress->awaited, progress->consumers);
+        snprintf(text, sizeof text, "revision %lld%s", (long long)progress->revision,
+                 progress->by_us ? ", marked from here since nobody keeps its node" : "");
+        len = strlen(text);
+        if (progress->consumers)
+            snprintf(text + len, sizeof text - len, ", seen by %zu of %zu consumers",
+                     progress->consumers - progress->awaited, progress->consumers);
         print_event(job, "offline", progress, text);
         if (!job->wait && !job->wait_left)
             close_drain(job, EXIT_DONE);

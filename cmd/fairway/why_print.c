@@ -75,7 +75,7 @@ static void print_instance(const struct why *why, const fw_instance *instance)
     else if (drain)
         describe_drain(drain, note, sizeof note);
     else if (instance->state == FW_INSTANCE_OFFLINE)
-        snprintf(note, sizeof note, "(by itself)");
+        snprintf(note, sizeof note, "(it has marked itself)");
     cli_print_instance("  ", instance, note);
 }
 

@@ -40,6 +40,9 @@ typedef struct fw_proxy_options {
     uint32_t backoff_base_ms;    /* wait after a failed connection; 0: 100 */
     uint32_t backoff_max_ms;     /* 0: 5000 */
     uint32_t removal_timeout_ms; /* for calls in flight on an instance that left; 0: 30000 */
+    /* Announces the proxy to those who drain, under this name; "": one is made up; NULL: not. A
+     * drain then waits until the proxy gives the instance no more calls. See fw_watcher_options. */
+    const char *consumer;
     void (*on_event)(fw_proxy *proxy, const fw_proxy_event *event, void *arg); /* may be NULL */
     void *arg;
 } fw_proxy_options;

@@ -150,6 +150,38 @@ START_TEST(a_node_that_nobody_keeps_is_marked)
 }
 END_TEST
 
+static fwt_proc *serve(const char *id)
+{
+    fwt_proc *proc = clit_start("serve", "echo", "--id", id, NULL);
+    fwt_proc_expect(proc, "registered", CLIT_PATIENCE_MS);
+    return proc;
+}
+
+START_TEST(no_call_fails_when_an_instance_is_drained_and_killed)
+{
+    use_store(_i);
+    fwt_proc *one = serve("one"), *two = serve("two");
+    fwt_proc *calls = clit_start("call", "echo", "echo", "\"hi\"", "--every", "20ms", "--consumer",
+                                 "caller", NULL);
+    clit_await(calls, "one: answers");
+    clit_await(calls, "two: answers");
+    uint64_t start = clit_now_ms();
+    while (!*clit_out("kv", "ls", "consumers/echo"))
+        ck_assert_uint_lt(clit_now_ms() - start, CLIT_PATIENCE_MS);
+    ck_assert_ptr_nonnull(strstr(clit_out("drain", "echo/one", "--wait"), "seen echo/one: by 1 "));
+    /* What was under way ends before the next summary. */
+    fwt_proc_expect(calls, "calls ", CLIT_PATIENCE_MS);
+    clit_end(one, SIGKILL, 128 + SIGKILL);
+    fwt_proc_expect(calls, "calls ", CLIT_PATIENCE_MS);
+    fwt_proc_signal(calls, SIGTERM);
+    const char *line = fwt_proc_expect(calls, "ended: ", CLIT_PATIENCE_MS);
+    ck_assert_msg(strstr(line, ", 0 failed") != NULL, "%s", line);
+    ck_assert_int_eq(fwt_proc_wait(calls, CLIT_PATIENCE_MS), 0);
+    fwt_proc_end(calls);
+    clit_end(two, SIGTERM, 0);
+}
+END_TEST
+
 START_TEST(what_cannot_be_drained_is_named)
 {
     use_store(_i);
@@ -184,6 +216,8 @@ int main(void)
     tcase_add_loop_test(tcase, it_waits_for_every_consumer, 0, LAST_STORE + 1);
     tcase_add_loop_test(tcase, it_waits_until_the_instance_has_left, 0, LAST_STORE + 1);
     tcase_add_loop_test(tcase, a_node_that_nobody_keeps_is_marked, 0, LAST_STORE + 1);
+    tcase_add_loop_test(tcase, no_call_fails_when_an_instance_is_drained_and_killed, 0,
+                        LAST_STORE + 1);
     tcase_add_loop_test(tcase, what_cannot_be_drained_is_named, 0, LAST_STORE + 1);
     return fwt_main(suite);
 }
