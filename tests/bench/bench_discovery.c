@@ -3,17 +3,22 @@
  *   bench_discovery change N          CPU per change and bytes per instance, in a list of N
  *   bench_discovery start N DIRECTORY from the call to the list that was saved on disk
  *   bench_discovery told N PUTS URL   from a put to the callback of the last of N watchers
- * In the first two the store is one that says what it is told to, so that only the watcher, and the
- * front of the store below it, are measured. A change is what the driver reports: it is decoded,
- * applied and told. Prints one JSON object.
+ *   bench_discovery store N PUTS URL  CPU per change of a process that watches N instances, with
+ * all that the store's client does; another process puts In the first two the store is one that
+ * says what it is told to, so that only the watcher, and the front of the store below it, are
+ * measured. A change is what the driver reports: it is decoded, applied and told. Prints one JSON
+ * object.
  */
 #include "driver.h"
 
 #include <fairway/discovery.h>
 #include <fairway/error.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -144,18 +149,30 @@ static void end(fw_watcher *watcher)
         fw_loop_run(loop);
 }
 
-/* Changes of weight, one revision each; with a snapshot held if keep. CPU seconds of each. */
+/* A change of weight, made up. */
+static size_t make_change(size_t i, size_t count, char *ret_key, char *ret_json, size_t size)
+{
+    return node_of(i * 7919 % count, (unsigned)i + 2, ret_key, ret_json, size);
+}
+
+/* CPU seconds that each change costs, without those for making it up; with a snapshot held if keep.
+ */
 static double change(fw_watcher *watcher, size_t count, bool keep)
 {
     char key[128], json[128];
     const fw_snapshot *held = NULL;
+    changed = 0;
     double began = clock_s(CLOCK_PROCESS_CPUTIME_ID);
+    for (size_t i = 0; i < CHANGES; i++)
+        make_change(i, count, key, json, sizeof key);
+    double making = clock_s(CLOCK_PROCESS_CPUTIME_ID) - began;
+    began = clock_s(CLOCK_PROCESS_CPUTIME_ID);
     for (size_t i = 0; i < CHANGES; i++) {
         if (keep) {
             fw_snapshot_release(held);
             must(fw_watcher_snapshot(watcher, &held), "snapshot");
         }
-        size_t len = node_of(i * 7919 % count, (unsigned)i + 2, key, json, sizeof key);
+        size_t len = make_change(i, count, key, json, sizeof key);
         fwi_kv_watch_put(kv_watch, key, strlen(key), (fw_slice){json, len}, ++revision, 0);
         fwi_kv_watch_commit(kv_watch, revision);
     }
@@ -163,8 +180,7 @@ static double change(fw_watcher *watcher, size_t count, bool keep)
     fw_snapshot_release(held);
     if (changed != CHANGES)
         must(FW_ENOTFOUND, "changes");
-    changed = 0;
-    return took / CHANGES;
+    return (took - making) / CHANGES;
 }
 
 static void measure_changes(fw_kv *kv, size_t count)
@@ -284,29 +300,164 @@ static void measure_told(fw_kv *kv, size_t count, size_t puts)
     free(samples);
 }
 
-int main(int argc, char **argv)
+/* ---- one who puts, and one who watches ---- */
+
+static struct writer {
+    fw_kv *kv;
+    size_t count, begun, ended;
+    bool all_new, done;
+} writer;
+
+static void put_next(void);
+
+static void on_written(const fw_kv_result *result, void *arg)
 {
-    const char *name = argc > 1 ? argv[1] : "";
-    size_t count = argc > 2 ? strtoul(argv[2], NULL, 10) : 0;
-    bool is_told = !strcmp(name, "told") && argc == 5;
-    bool is_start = !strcmp(name, "start") && argc == 4;
-    if (!count || !(is_told || is_start || (!strcmp(name, "change") && argc == 3))) {
-        fprintf(stderr, "usage: bench_discovery change N | start N DIRECTORY | told N PUTS URL\n");
-        return 2;
+    (void)arg;
+    must(result->status, "put");
+    if (++writer.ended == writer.count) {
+        writer.done = true;
+        fw_loop_stop(loop);
     }
-    const char *url = is_told ? argv[4] : "quiet:";
+    put_next();
+}
+
+static void put_next(void)
+{
+    char key[128], json[128];
+    if (writer.begun == writer.count)
+        return;
+    size_t i = writer.begun++;
+    size_t len = writer.all_new ? node_of(i, 1, key, json, sizeof key)
+                                : make_change(i, added, key, json, sizeof key);
+    must(fw_kv_put(writer.kv, key, (fw_slice){json, len}, NULL, on_written, NULL), "put");
+}
+
+static void write_all(fw_kv *kv, size_t count, bool all_new)
+{
+    writer = (struct writer){.kv = kv, .count = count, .all_new = all_new};
+    for (size_t i = 0; i < 64; i++)
+        put_next();
+    wait_for(&writer.done);
+}
+
+static void on_found(const fw_kv_result *result, void *arg)
+{
+    if (result->status != FW_ENOTFOUND)
+        must(result->status, "get");
+    *(bool *)arg = !result->status;
+    writer.done = true;
+    fw_loop_stop(loop);
+}
+
+/* Puts the instances, unless somebody has. */
+static void fill(fw_kv *kv, size_t count)
+{
+    char key[128], json[128];
+    bool is_there = false;
+    node_of(count - 1, 1, key, json, sizeof key);
+    must(fw_kv_get(kv, key, on_found, &is_there), "get");
+    wait_for(&writer.done);
+    if (!is_there)
+        write_all(kv, count, true);
+}
+
+/* The process that puts: `count` instances, and when it is told to, `puts` changes of them. */
+static void put_for(const char *url, size_t count, size_t puts, int in, int out)
+{
+    char byte = 0;
+    fw_kv *kv;
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    must(fw_loop_new(&loop), "loop");
+    must(fw_kv_open(loop, url, NULL, &kv), url);
+    fill(kv, count);
+    added = count;
+    if (write(out, &byte, 1) != 1 || read(in, &byte, 1) != 1)
+        _exit(1);
+    write_all(kv, puts, false);
+    _exit(0);
+}
+
+static void on_store_event(fw_watcher *watcher, const fw_watcher_event *event, void *arg)
+{
+    (void)watcher;
+    (void)arg;
+    changed += event->type == FW_WATCHER_CHANGED;
+    if (event->type == FW_WATCHER_SYNCED || changed == told.wanted)
+        step_done();
+}
+
+static void measure_store(const char *url, size_t count, size_t puts)
+{
+    int to[2], from[2];
+    char byte = 0;
+    must(pipe(to) || pipe(from) ? FW_ENOTFOUND : 0, "pipe");
+    pid_t child = fork();
+    if (!child)
+        put_for(url, count, puts, to[0], from[1]);
+    close(from[1]); /* so that the end of the other process is heard */
+    if (read(from[0], &byte, 1) != 1)
+        must(FW_ELOST, "the process that puts");
+    fw_kv *kv;
+    fw_watcher *watcher;
+    fw_watcher_options options = {.on_event = on_store_event};
+    told.wanted = puts;
+    must(fw_loop_new(&loop), "loop");
+    must(fw_kv_open(loop, url, NULL, &kv), url);
+    must(fw_watcher_new(kv, NULL, &options, &watcher), "watcher");
+    wait_for(&told.done);
+    told.done = false;
+    double cpu = clock_s(CLOCK_PROCESS_CPUTIME_ID);
+    if (write(to[1], &byte, 1) != 1)
+        must(FW_ELOST, "the process that puts");
+    wait_for(&told.done);
+    cpu = clock_s(CLOCK_PROCESS_CPUTIME_ID) - cpu;
+    printf("{\"case\":\"store\",\"instances\":%zu,\"cpu_us\":%.3f}\n", count,
+           cpu * 1e6 / (double)puts);
+    end(watcher);
+    closed = false;
+    fw_kv_close(kv, on_closed, &closed);
+    wait_for(&closed);
+    waitpid(child, NULL, 0);
+}
+
+/* What needs but one store. */
+static void measure_here(const char *name, size_t count, char **arguments)
+{
+    bool is_told = !strcmp(name, "told");
+    const char *url = is_told ? arguments[1] : "quiet:";
     fw_kv *kv;
     must(fwi_kv_driver_add(&quiet), "driver");
     must(fw_loop_new(&loop), "loop");
     must(fw_kv_open(loop, url, NULL, &kv), url);
     if (is_told)
-        measure_told(kv, count, strtoul(argv[3], NULL, 10));
-    else if (is_start)
-        measure_start(kv, count, argv[3]);
+        measure_told(kv, count, strtoul(arguments[0], NULL, 10));
+    else if (!strcmp(name, "start"))
+        measure_start(kv, count, arguments[0]);
     else
         measure_changes(kv, count);
     closed = false;
     fw_kv_close(kv, on_closed, &closed);
     wait_for(&closed);
+}
+
+int main(int argc, char **argv)
+{
+    static const struct {
+        const char *name;
+        int arguments;
+    } modes[] = {{"change", 1}, {"start", 2}, {"told", 3}, {"store", 3}};
+    const char *name = argc > 2 ? argv[1] : "";
+    size_t count = argc > 2 ? strtoul(argv[2], NULL, 10) : 0, i = 0;
+    while (i < 4 && (strcmp(modes[i].name, name) || argc != 2 + modes[i].arguments))
+        i++;
+    if (!count || i == 4) {
+        fprintf(stderr, "usage: bench_discovery change N | start N DIRECTORY | told N PUTS URL | "
+                        "store N PUTS URL\n");
+        return 2;
+    }
+    if (!strcmp(name, "store"))
+        measure_store(argv[4], count, strtoul(argv[3], NULL, 10));
+    else
+        measure_here(name, count, argv + 3);
     return fw_loop_close(loop);
 }

@@ -93,8 +93,8 @@ class Background:
                 proc.wait()
 
 
-def load(*argv):
-    done = subprocess.run([str(a) for a in argv], stdout=subprocess.PIPE, timeout=SECONDS + 60)
+def load(*argv, timeout=SECONDS + 60):
+    done = subprocess.run([str(a) for a in argv], stdout=subprocess.PIPE, timeout=timeout)
     if done.returncode:
         raise Failure(f"{argv[0]} failed with {done.returncode}: {done.stdout.decode().strip()}")
     return json.loads(done.stdout)
@@ -275,25 +275,45 @@ def run_kv():
 TOLD = {1: 2000, 100: 500, 1000: 100}
 
 
-def run_changes(bench):
-    """The cost of a change may not grow with the list."""
-    counts = (10, 1000, 100000)
-    results = {count: [] for count in counts}
+INSTANCES = (10, 1000, 100000)
+
+
+def compare_lists(case, results, field, **more):
+    medians = [median(results[count], field) for count in INSTANCES]
+    print(json.dumps({"case": case, "measure": field, "rounds": ROUNDS, "instances": INSTANCES,
+                      "medians": [round(m, 3) for m in medians], "ratio": round(medians[-1] / medians[0], 3),
+                      **more}), flush=True)
+
+
+def in_lists(case, measure):
+    """Rounds with lists of each length: the results by length."""
+    results = {count: [] for count in INSTANCES}
     for number in range(ROUNDS):
-        for count in counts:
-            results[count].append(load(bench, "change", count))
-        say(f"discovery change: round {number + 1} of {ROUNDS}")
+        for count in INSTANCES:
+            results[count].append(measure(count))
+        say(f"{case}: round {number + 1} of {ROUNDS}")
+    return results
+
+
+def run_changes(bench):
+    """The watcher by itself, at lists of each length."""
+    results = in_lists("discovery_change", lambda count: load(bench, "change", count))
     for field in ("cpu_us", "cpu_us_with_snapshot"):
-        medians = [median(results[count], field) for count in counts]
-        print(json.dumps({"case": "discovery_change", "measure": field, "rounds": ROUNDS,
-                          "instances": counts, "medians": [round(m, 3) for m in medians],
-                          "ratio": round(medians[-1] / medians[0], 3), "target": 1.5, "target_us": 1000}), flush=True)
-    print(json.dumps({"case": "discovery_memory", "instances": counts[-1], "target": 512,
-                      "bytes_per_instance": median(results[counts[-1]], "bytes_per_instance"),
-                      "after_changes": median(results[counts[-1]], "bytes_per_instance_after_changes")}), flush=True)
-    starts = [load(bench, "start", counts[-1], "/dev/shm") for _ in range(ROUNDS)]
-    print(json.dumps({"case": "discovery_start_from_disk", "instances": counts[-1], "target": 100,
+        compare_lists("discovery_change", results, field, target_us=1000)
+    most = INSTANCES[-1]
+    print(json.dumps({"case": "discovery_memory", "instances": most, "target": 512,
+                      "bytes_per_instance": median(results[most], "bytes_per_instance"),
+                      "after_changes": median(results[most], "bytes_per_instance_after_changes")}), flush=True)
+    starts = [load(bench, "start", most, "/dev/shm") for _ in range(ROUNDS)]
+    print(json.dumps({"case": "discovery_start_from_disk", "instances": most, "target": 100,
                       "ms": median(starts, "ms"), "all": [r["ms"] for r in starts]}), flush=True)
+
+
+def run_store(bench, address):
+    """What a change costs a process that watches, the store's client included."""
+    results = in_lists("discovery_change_from_etcd", lambda count: load(
+        bench, "store", count, 20000, f"etcd://{address}/list{count}", timeout=600))
+    compare_lists("discovery_change_from_etcd", results, "cpu_us", target=1.5, target_us=1000)
 
 
 def run_told(bench, go, address):
@@ -312,7 +332,9 @@ def run_discovery():
     run_changes(bench)
     with tempfile.TemporaryDirectory(dir="/dev/shm") as temporary, Background() as running:
         directory = pathlib.Path(temporary)
-        run_told(bench, build_go_peer(directory), start_etcd(running, directory / "etcd"))
+        go, address = build_go_peer(directory), start_etcd(running, directory / "etcd")
+        run_store(bench, address)
+        run_told(bench, go, address)
 
 
 def main():
