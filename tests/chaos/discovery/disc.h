@@ -31,7 +31,6 @@ typedef struct disc_scenario {
 typedef struct disc_driver {
     const char *name;
     const disc_scenario *scenarios; /* ends with one without a name */
-    size_t jobs;                    /* how many of them at a time; 0: 6 */
     /* With the store's own client: deletes the key of an instance, and all that is in the store. */
     void (*delete_one)(disc_stage *stage, uint32_t instance);
     void (*delete_all)(disc_stage *stage);

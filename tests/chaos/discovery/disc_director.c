@@ -429,8 +429,10 @@ static void start_children(disc_stage *stage)
                                   .processes = stage->processes,
                                   .relist_ms = (stage->ttl_ms / 2 + 2000) * slowness,
                                   .unlist_ms = (stage->ttl_ms + 3000) * slowness};
-    for (size_t i = 0; i < DISC_WATCHERS; i++)
-        add_watchers(stage, i == 0);
+    /* Who watches a thousand is one process, which goes on while they are cut off. */
+    add_watchers(stage, !crowd);
+    if (!crowd)
+        add_watchers(stage, false);
     for (size_t i = 0; i < stage->all.watcher_count; i++)
         disc_view_init(&stage->views[i], &stage->all);
     if (crowd)

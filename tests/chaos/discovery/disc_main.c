@@ -54,7 +54,7 @@ int main(int argc, char **argv)
     char name[40];
     snprintf(name, sizeof name, "discovery on %s", disc_this_driver.name);
     const chaos_program program = {.name = name,
-                                   .jobs = disc_this_driver.jobs,
+                                   .jobs = 4,
                                    .limit_s = 200,
                                    .shown = "measured: ",
                                    .scenario_name = scenario_name,

@@ -64,7 +64,6 @@ static const disc_scenario scenarios[] = {
 
 const disc_driver disc_this_driver = {.name = "zk",
                                       .scenarios = scenarios,
-                                      .jobs = 4,
                                       .delete_one = delete_one,
                                       .delete_all = delete_all,
                                       .revoke = revoke_leases};
