@@ -227,7 +227,10 @@ static void on_request(fw_kv_watch *watch, const fw_kv_event *events, size_t cou
         case FW_KV_END_OF_SNAPSHOT:
             known = true;
             break;
+        case FW_KV_STALE:
         case FW_KV_FATAL:
+            if (events[i].type == FW_KV_STALE && events[i].reason != FW_EDENIED)
+                break; /* the request is known when the store is back */
             fwi_log(FW_LOG_WARN, "registrar", "requests to drain are not followed",
                     FWI_TEXT("key", entry->request_key),
                     FWI_TEXT("reason", fw_strerror(events[i].reason)),
