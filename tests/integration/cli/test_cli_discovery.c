@@ -361,11 +361,11 @@ START_TEST(others_read_the_node_in_etcd)
     ck_assert_str_eq(clit_member(node, "zone"), "north");
     cJSON_Delete(node);
     /* Deleted by somebody else, it comes back. */
-    fwt_proc *watch = clit_start("watch", "echo", NULL);
-    fwt_proc_expect(watch, "+ a ", CLIT_PATIENCE_MS);
+    fwt_proc *watch = clit_start("kv", "watch", "services/echo/a", NULL);
+    fwt_proc_expect(watch, "synced", CLIT_PATIENCE_MS);
     etcdctl(shared_etcd.port, "del", "--prefix", "/demo/services/echo/");
-    fwt_proc_expect(watch, "- a ", CLIT_PATIENCE_MS);
-    fwt_proc_expect(watch, "+ a ", CLIT_PATIENCE_MS);
+    fwt_proc_expect(watch, "delete\tservices/echo/a", CLIT_PATIENCE_MS);
+    fwt_proc_expect(watch, "put\tservices/echo/a", CLIT_PATIENCE_MS);
     clit_end(watch, SIGTERM, 0);
     clit_end(a, SIGTERM, 0);
     ck_assert_str_eq(etcdctl(shared_etcd.port, "get", "--prefix", "/demo/services/echo/"), "");

@@ -109,7 +109,7 @@ START_TEST(it_waits_for_every_consumer)
     fwt_proc_expect(one, "~ a ", CLIT_PATIENCE_MS);
     fwt_proc_expect(one, "~ a ", CLIT_PATIENCE_MS);
     fwt_proc_signal(two, SIGSTOP);
-    const clit_result *result = clit_run("drain", "web/a", "--wait", "--timeout", "2s", NULL);
+    const clit_result *result = clit_run("drain", "web/a", "--wait", "--timeout", "5s", NULL);
     ck_assert_int_eq(result->code, UNREACHABLE);
     ck_assert_msg(strstr(result->err, "web/two has not seen it") != NULL, "%s", result->err);
     ck_assert_ptr_null(strstr(result->err, "web/one"));
