@@ -44,18 +44,18 @@ static unsigned long authentications(void)
 START_TEST(a_user_with_the_right_password_is_served)
 {
     fw_kv *kv = open_as("root", PASSWORD, "/p", 0);
-    FWT_OK(etcdt_put(kv, "k", "v")->status);
-    ck_assert_str_eq(etcdt_get(kv, "k")->text, "k=v;");
-    ck_assert_uint_eq(etcdt_list(kv, "")->count, 1);
-    etcdt_watcher watcher;
-    etcdt_watch(&watcher, kv, "", true);
-    etcdt_expect(&watcher, "+k=v | ");
-    etcdt_lease lease;
-    etcdt_lease_new(&lease, kv, 2000);
+    FWT_OK(storet_put(kv, "k", "v")->status);
+    ck_assert_str_eq(storet_get(kv, "k")->text, "k=v;");
+    ck_assert_uint_eq(storet_list(kv, "")->count, 1);
+    storet_watcher watcher;
+    storet_watch(&watcher, kv, "", true);
+    storet_expect(&watcher, "+k=v | ");
+    storet_lease lease;
+    storet_lease_new(&lease, kv, 2000);
     FWT_OK(lease.status);
-    etcdt_lease_close(&lease);
-    etcdt_close(kv, ETCDT_WAIT_MS);
-    etcdt_watcher_fini(&watcher);
+    storet_lease_close(&lease);
+    storet_close(kv, STORET_WAIT_MS);
+    storet_watcher_fini(&watcher);
 }
 END_TEST
 
@@ -65,21 +65,21 @@ START_TEST(a_wrong_password_is_said_at_once)
     for (size_t i = 0; i < 3; i++) {
         fw_kv *kv = open_as(users[i][0], users[i][1], "/p", 15000);
         unsigned long before = authentications();
-        uint64_t start_ms = etcdt_now_ms();
-        const etcdt_answer *answer = etcdt_put(kv, "k", "w");
+        uint64_t start_ms = storet_now_ms();
+        const storet_answer *answer = storet_put(kv, "k", "w");
         FWT_ERR(answer->status, FW_EAUTH);
         ck_assert_msg(strstr(answer->detail, "authentication failed") != NULL, "%s",
                       answer->detail);
-        FWT_ERR(etcdt_list(kv, "")->status, FW_EAUTH);
-        ck_assert_uint_lt(etcdt_now_ms() - start_ms, 20000);
+        FWT_ERR(storet_list(kv, "")->status, FW_EAUTH);
+        ck_assert_uint_lt(storet_now_ms() - start_ms, 20000);
         ck_assert_uint_eq(authentications() - before, 2); /* one for each, no loop */
-        etcdt_close(kv, ETCDT_WAIT_MS);
+        storet_close(kv, STORET_WAIT_MS);
     }
     fw_kv *kv = etcdt_open(etcd.port, "/p", 0);
-    const etcdt_answer *answer = etcdt_get(kv, "k");
+    const storet_answer *answer = storet_get(kv, "k");
     FWT_ERR(answer->status, FW_EAUTH);
     ck_assert_msg(strstr(answer->detail, "user name is empty") != NULL, "%s", answer->detail);
-    etcdt_close(kv, ETCDT_WAIT_MS);
+    storet_close(kv, STORET_WAIT_MS);
 }
 END_TEST
 
@@ -87,14 +87,14 @@ START_TEST(what_a_user_may_not_do_is_denied)
 {
     fw_kv *kv = open_as("other", PASSWORD, "/theirs", 15000);
     unsigned long before = authentications();
-    FWT_ERR(etcdt_get(kv, "k")->status, FW_EDENIED);
-    FWT_ERR(etcdt_put(kv, "k", "v")->status, FW_EDENIED);
-    FWT_ERR(etcdt_delete_tree(kv, "")->status, FW_EDENIED);
+    FWT_ERR(storet_get(kv, "k")->status, FW_EDENIED);
+    FWT_ERR(storet_put(kv, "k", "v")->status, FW_EDENIED);
+    FWT_ERR(storet_delete_tree(kv, "")->status, FW_EDENIED);
     ck_assert_uint_le(authentications() - before, 1);
-    etcdt_close(kv, ETCDT_WAIT_MS);
+    storet_close(kv, STORET_WAIT_MS);
     kv = open_as("other", PASSWORD, "/mine", 0);
-    FWT_OK(etcdt_put(kv, "k", "v")->status);
-    etcdt_close(kv, ETCDT_WAIT_MS);
+    FWT_OK(storet_put(kv, "k", "v")->status);
+    storet_close(kv, STORET_WAIT_MS);
 }
 END_TEST
 
@@ -102,27 +102,27 @@ END_TEST
 START_TEST(a_token_is_renewed_once_for_all)
 {
     fw_kv *kv = open_as("root", PASSWORD, "/many", 20000);
-    static etcdt_answer answers[MANY];
+    static storet_answer answers[MANY];
     char key[20];
-    FWT_OK(etcdt_put(kv, "first", "v")->status);
+    FWT_OK(storet_put(kv, "first", "v")->status);
     for (int round = 0; round < 2; round++) {
         unsigned long before = authentications();
         fwt_run_for(3300); /* the server forgets tokens once a second */
         for (int i = 0; i < MANY; i++) {
             snprintf(key, sizeof key, "k%d", i);
-            answers[i] = (etcdt_answer){.done = false};
-            FWT_OK(fw_kv_put(kv, key, etcdt_text("v"), NULL, etcdt_on_done, &answers[i]));
+            answers[i] = (storet_answer){.done = false};
+            FWT_OK(fw_kv_put(kv, key, storet_text("v"), NULL, storet_on_done, &answers[i]));
         }
         for (int i = 0; i < MANY; i++) {
-            etcdt_await(&answers[i]);
+            storet_await(&answers[i]);
             ck_assert_msg(!answers[i].status, "%s: %s", fw_error_name(answers[i].status),
                           answers[i].detail);
             free(answers[i].text);
         }
         ck_assert_uint_eq(authentications() - before, 1);
     }
-    ck_assert_uint_eq(etcdt_list(kv, "")->count, MANY + 1);
-    etcdt_close(kv, ETCDT_WAIT_MS);
+    ck_assert_uint_eq(storet_list(kv, "")->count, MANY + 1);
+    storet_close(kv, STORET_WAIT_MS);
 }
 END_TEST
 
@@ -130,40 +130,40 @@ END_TEST
 START_TEST(changes_of_the_users_disturb_nobody)
 {
     fw_kv *kv = open_as("root", PASSWORD, "/busy", 20000);
-    static etcdt_answer answers[MANY];
+    static storet_answer answers[MANY];
     char key[20];
-    FWT_OK(etcdt_put(kv, "first", "v")->status);
+    FWT_OK(storet_put(kv, "first", "v")->status);
     for (int i = 0; i < MANY; i++) {
         snprintf(key, sizeof key, "k%d", i);
-        answers[i] = (etcdt_answer){.done = false};
-        FWT_OK(fw_kv_atomic_put(kv, key, etcdt_text("v"), 0, NULL, etcdt_on_done, &answers[i]));
+        answers[i] = (storet_answer){.done = false};
+        FWT_OK(fw_kv_atomic_put(kv, key, storet_text("v"), 0, NULL, storet_on_done, &answers[i]));
         if (i % 50 == 25)
             etcdt_ctl(etcd.port, "--user", "root:" PASSWORD, "role", "grant-permission", "half",
                       "read", key, NULL);
         fwt_run_for(1);
     }
     for (int i = 0; i < MANY; i++) {
-        etcdt_await(&answers[i]);
+        storet_await(&answers[i]);
         ck_assert_msg(!answers[i].status, "%s: %s", fw_error_name(answers[i].status),
                       answers[i].detail);
         free(answers[i].text);
     }
-    etcdt_close(kv, ETCDT_WAIT_MS);
+    storet_close(kv, STORET_WAIT_MS);
 }
 END_TEST
 
 START_TEST(a_restarted_server_gives_a_new_token)
 {
     fw_kv *kv = open_as("root", PASSWORD, "/restart", 15000);
-    FWT_OK(etcdt_put(kv, "k", "1")->status);
+    FWT_OK(storet_put(kv, "k", "1")->status);
     fwt_etcd_kill(&etcd);
     setenv("ETCD_AUTH_TOKEN_TTL", "2", 1);
     fwt_etcd_restart(&etcd);
     unsetenv("ETCD_AUTH_TOKEN_TTL");
-    uint64_t start_ms = etcdt_now_ms();
-    while (etcdt_put(kv, "k", "2")->status)
-        ck_assert_uint_lt(etcdt_now_ms() - start_ms, 15000);
-    etcdt_close(kv, ETCDT_WAIT_MS);
+    uint64_t start_ms = storet_now_ms();
+    while (storet_put(kv, "k", "2")->status)
+        ck_assert_uint_lt(storet_now_ms() - start_ms, 15000);
+    storet_close(kv, STORET_WAIT_MS);
 }
 END_TEST
 
@@ -174,10 +174,10 @@ START_TEST(a_store_without_users_takes_any)
     fwt_etcd_start(&open_to_all);
     snprintf(url, sizeof url, "etcd://root@127.0.0.1:%d/p", open_to_all.port);
     fw_kv *kv = etcdt_open_with(url, &(fw_kv_options){.password = PASSWORD});
-    FWT_OK(etcdt_put(kv, "k", "1")->status);
+    FWT_OK(storet_put(kv, "k", "1")->status);
     fwt_etcd_enable_users(&open_to_all, PASSWORD); /* from now on a token is needed */
-    FWT_OK(etcdt_put(kv, "k", "2")->status);
-    etcdt_close(kv, ETCDT_WAIT_MS);
+    FWT_OK(storet_put(kv, "k", "2")->status);
+    storet_close(kv, STORET_WAIT_MS);
     fwt_etcd_kill(&open_to_all);
 }
 END_TEST
@@ -190,18 +190,18 @@ START_TEST(closing_ends_an_authentication)
     snprintf(url, sizeof url, "etcd://127.0.0.1:%d/p", fwt_proxy_port(proxy));
     fw_kv *kv = etcdt_open_with(
         url, &(fw_kv_options){.user = "root", .password = PASSWORD, .timeout_ms = 1500});
-    etcdt_answer put = {.done = false};
-    FWT_OK(fw_kv_put(kv, "k", etcdt_text("v"), NULL, etcdt_on_done, &put));
+    storet_answer put = {.done = false};
+    FWT_OK(fw_kv_put(kv, "k", storet_text("v"), NULL, storet_on_done, &put));
     fwt_run_for(100);
-    etcdt_close(kv, 1000);
+    storet_close(kv, 1000);
     FWT_ERR(put.status, FW_ECANCELED);
     free(put.text);
     /* And when nobody closes it ends in time. */
     kv = etcdt_open_with(
         url, &(fw_kv_options){.user = "root", .password = PASSWORD, .timeout_ms = 1500});
-    const etcdt_answer *answer = etcdt_put(kv, "k", "v");
+    const storet_answer *answer = storet_put(kv, "k", "v");
     FWT_ERR(answer->status, FW_EUNREACHABLE); /* it was never sent */
-    etcdt_close(kv, ETCDT_WAIT_MS);
+    storet_close(kv, STORET_WAIT_MS);
     fwt_proxy_end(proxy);
 }
 END_TEST
@@ -212,9 +212,9 @@ START_TEST(a_waiting_program_may_have_a_user)
     snprintf(url, sizeof url, "etcd://127.0.0.1:%d/wait", etcd.port);
     fw_wait_kv *kv;
     FWT_OK(fw_wait_kv_open(url, &(fw_kv_options){.user = "root", .password = PASSWORD}, &kv));
-    FWT_OK(fw_wait_kv_put(kv, "k", etcdt_text("v"), NULL)->status);
+    FWT_OK(fw_wait_kv_put(kv, "k", storet_text("v"), NULL)->status);
     fwt_run_for(3300);
-    FWT_OK(fw_wait_kv_put(kv, "k", etcdt_text("w"), NULL)->status);
+    FWT_OK(fw_wait_kv_put(kv, "k", storet_text("w"), NULL)->status);
     fw_wait_kv_close(kv);
 }
 END_TEST

@@ -38,14 +38,14 @@ static void write_next(fw_kv *kv)
 {
     char key[20];
     snprintf(key, sizeof key, "k%04zu", begun);
-    FWT_OK(fw_kv_atomic_put(kv, key, etcdt_text(key), 0, NULL, on_written, &writes[begun]));
+    FWT_OK(fw_kv_atomic_put(kv, key, storet_text(key), 0, NULL, on_written, &writes[begun]));
     begun++;
 }
 
 /* Writes all, with so many in flight, and does something to the cluster in the middle. */
 static void write_all(fw_kv *kv, void (*disturb)(fwt_etcd_cluster *), fwt_etcd_cluster *cluster)
 {
-    uint64_t deadline_ms = etcdt_now_ms() + 60000;
+    uint64_t deadline_ms = storet_now_ms() + 60000;
     begun = ended = 0;
     memset(writes, 0, sizeof writes);
     while (ended < WRITES) {
@@ -55,19 +55,19 @@ static void write_all(fw_kv *kv, void (*disturb)(fwt_etcd_cluster *), fwt_etcd_c
             write_next(kv);
         }
         fwt_run_for(1);
-        ck_assert_uint_lt(etcdt_now_ms(), deadline_ms);
+        ck_assert_uint_lt(storet_now_ms(), deadline_ms);
     }
 }
 
 /* What is OK is there as it was acknowledged, what is unknown may be, the rest is not; and a watch
  * saw each key once. Returns how many were acknowledged. */
-static size_t check_writes(fw_kv *kv, etcdt_watcher *watcher)
+static size_t check_writes(fw_kv *kv, storet_watcher *watcher)
 {
     size_t acknowledged = 0, there = 0;
     for (size_t i = 0; i < WRITES; i++) {
         char key[20];
         snprintf(key, sizeof key, "k%04zu", i);
-        const etcdt_answer *answer = etcdt_get(kv, key);
+        const storet_answer *answer = storet_get(kv, key);
         ck_assert(answer->status == FW_OK || answer->status == FW_ENOTFOUND);
         bool is_there = answer->status == FW_OK;
         there += is_there;
@@ -84,7 +84,7 @@ static size_t check_writes(fw_kv *kv, etcdt_watcher *watcher)
                           fw_error_name(writes[i].status), writes[i].detail);
         }
     }
-    fwt_run_count(&watcher->puts, there, ETCDT_WAIT_MS);
+    fwt_run_count(&watcher->puts, there, STORET_WAIT_MS);
     fwt_run_for(100);
     ck_assert_uint_eq(watcher->puts, there);
     ck_assert_uint_eq(watcher->fatals, 0);
@@ -94,14 +94,14 @@ static size_t check_writes(fw_kv *kv, etcdt_watcher *watcher)
 static void run(fwt_etcd_cluster *cluster, void (*disturb)(fwt_etcd_cluster *), size_t least)
 {
     fw_kv *kv = etcdt_open_url(url_of(cluster, "/p"), 4000);
-    etcdt_watcher watcher;
-    etcdt_watch(&watcher, kv, "", true);
-    etcdt_expect(&watcher, "| ");
+    storet_watcher watcher;
+    storet_watch(&watcher, kv, "", true);
+    storet_expect(&watcher, "| ");
     write_all(kv, disturb, cluster);
     size_t acknowledged = check_writes(kv, &watcher);
     ck_assert_msg(acknowledged >= least, "%zu were acknowledged", acknowledged);
-    etcdt_close(kv, ETCDT_WAIT_MS);
-    etcdt_watcher_fini(&watcher);
+    storet_close(kv, STORET_WAIT_MS);
+    storet_watcher_fini(&watcher);
 }
 
 static void kill_leader(fwt_etcd_cluster *cluster)
@@ -141,16 +141,16 @@ START_TEST(a_member_that_is_down_at_the_start_is_passed_over)
     fwt_etcd_kill(down);
     for (int i = 0; i < 6; i++) { /* which is tried first is left to chance */
         fw_kv *kv = etcdt_open_url(url_of(&cluster, "/p"), 5000);
-        uint64_t start_ms = etcdt_now_ms();
-        FWT_OK(etcdt_put(kv, "k", "v")->status);
-        FWT_OK(etcdt_get(kv, "k")->status);
-        ck_assert_uint_lt(etcdt_now_ms() - start_ms, 15000);
-        etcdt_close(kv, ETCDT_WAIT_MS);
+        uint64_t start_ms = storet_now_ms();
+        FWT_OK(storet_put(kv, "k", "v")->status);
+        FWT_OK(storet_get(kv, "k")->status);
+        ck_assert_uint_lt(storet_now_ms() - start_ms, 15000);
+        storet_close(kv, STORET_WAIT_MS);
     }
     fwt_etcd_restart(down);
     fw_kv *kv = etcdt_open(down->port, "/p", 5000);
-    ck_assert_str_eq(etcdt_get(kv, "k")->text, "k=v;");
-    etcdt_close(kv, ETCDT_WAIT_MS);
+    ck_assert_str_eq(storet_get(kv, "k")->text, "k=v;");
+    storet_close(kv, STORET_WAIT_MS);
     fwt_etcd_cluster_end(&cluster);
 }
 END_TEST
@@ -161,18 +161,18 @@ START_TEST(without_a_majority_nothing_is_acknowledged)
     fwt_etcd_cluster cluster;
     fwt_etcd_cluster_start(&cluster);
     fw_kv *kv = etcdt_open_url(url_of(&cluster, "/p"), 3000);
-    FWT_OK(etcdt_put(kv, "k", "before")->status);
+    FWT_OK(storet_put(kv, "k", "before")->status);
     fwt_etcd_kill(&cluster.members[0]);
     fwt_etcd_kill(&cluster.members[2]);
-    int status = etcdt_put(kv, "k", "during")->status;
+    int status = storet_put(kv, "k", "during")->status;
     ck_assert_msg(status == FW_EUNKNOWN || status == FW_EUNREACHABLE, "%s", fw_error_name(status));
-    status = etcdt_get(kv, "k")->status;
+    status = storet_get(kv, "k")->status;
     ck_assert_msg(status == FW_EDEADLINE || status == FW_EUNREACHABLE, "%s", fw_error_name(status));
     fwt_etcd_restart(&cluster.members[0]);
-    uint64_t start_ms = etcdt_now_ms();
-    while (etcdt_put(kv, "k", "after")->status)
-        ck_assert_uint_lt(etcdt_now_ms() - start_ms, ETCDT_WAIT_MS);
-    etcdt_close(kv, ETCDT_WAIT_MS);
+    uint64_t start_ms = storet_now_ms();
+    while (storet_put(kv, "k", "after")->status)
+        ck_assert_uint_lt(storet_now_ms() - start_ms, STORET_WAIT_MS);
+    storet_close(kv, STORET_WAIT_MS);
     fwt_etcd_cluster_end(&cluster);
 }
 END_TEST

@@ -42,7 +42,7 @@ static void grant_many(fw_kv *kv, size_t count, unsigned ttl_ms)
     fw_kv_lease_options options = {.ttl_ms = ttl_ms, .on_granted = on_granted, .on_lost = on_lost};
     for (size_t i = 0; i < count; i++)
         FWT_OK(fw_kv_lease_new(kv, &options, &held[i].lease));
-    fwt_run_count(&granted, count, ETCDT_WAIT_MS);
+    fwt_run_count(&granted, count, STORET_WAIT_MS);
 }
 
 START_TEST(hundreds_are_kept_on_one_stream)
@@ -61,9 +61,9 @@ START_TEST(hundreds_are_kept_on_one_stream)
     ck_assert_uint_le(messages, MANY * 9);
     for (size_t i = 0; i < MANY; i++)
         fw_kv_lease_close(held[i].lease, on_closed, NULL);
-    fwt_run_count(&closed, MANY, ETCDT_WAIT_MS);
+    fwt_run_count(&closed, MANY, STORET_WAIT_MS);
     ck_assert(strstr(etcdt_ctl(etcd.port, "lease", "list", NULL), "found 0 leases"));
-    etcdt_close(kv, 2000);
+    storet_close(kv, 2000);
     fwt_etcd_kill(&etcd);
 }
 END_TEST
@@ -86,10 +86,10 @@ START_TEST(all_survive_a_cut_and_a_restart)
     char id[32];
     snprintf(id, sizeof id, "%llx", (long long)fw_kv_lease_id(held[17].lease));
     etcdt_ctl(etcd.port, "lease", "revoke", id, NULL);
-    fwt_run_count(&lost, 1, ETCDT_WAIT_MS);
+    fwt_run_count(&lost, 1, STORET_WAIT_MS);
     fwt_run_for(500);
     ck_assert_uint_eq(lost, 1);
-    etcdt_close(kv, 5000);
+    storet_close(kv, 5000);
     fwt_proxy_end(proxy);
     fwt_etcd_kill(&etcd);
 }
@@ -113,7 +113,7 @@ START_TEST(silence_that_ends_in_time_costs_nothing)
     fwt_proxy_freeze(proxy, FWT_PROXY_BOTH);
     fwt_run_count(&lost, 50, 12000);
     fwt_proxy_pass(proxy);
-    etcdt_close(kv, 5000);
+    storet_close(kv, 5000);
     fwt_proxy_end(proxy);
     fwt_etcd_kill(&etcd);
 }
@@ -124,8 +124,8 @@ END_TEST
 /* The member that carries the renewals: the one whose count of them has grown. */
 static size_t carrier(const fwt_etcd_cluster *cluster, const unsigned long *before)
 {
-    uint64_t deadline = etcdt_now_ms() + ETCDT_WAIT_MS;
-    while (etcdt_now_ms() < deadline) {
+    uint64_t deadline = storet_now_ms() + STORET_WAIT_MS;
+    while (storet_now_ms() < deadline) {
         for (size_t i = 0; i < FWT_ETCD_MEMBERS; i++)
             if (fwt_etcd_metric(cluster->members[i].port, LEASE_MESSAGES) > before[i])
                 return i;
@@ -143,28 +143,28 @@ static void survive(int signal)
     unsigned long before[FWT_ETCD_MEMBERS] = {0};
     fwt_etcd_cluster_url(&cluster, "/p", url, sizeof url);
     fw_kv *kv = etcdt_open_url(url, 5000);
-    etcdt_lease lease;
-    etcdt_lease_new(&lease, kv, 6000);
+    storet_lease lease;
+    storet_lease_new(&lease, kv, 6000);
     FWT_OK(lease.status);
     fw_kv_put_options options = {.lease = lease.lease};
-    FWT_OK(etcdt_put_with(kv, "k", "v", &options)->status);
-    etcdt_watcher watcher;
-    etcdt_watch(&watcher, kv, "", true);
-    etcdt_expect(&watcher, "+k=v | ");
+    FWT_OK(storet_put_with(kv, "k", "v", &options)->status);
+    storet_watcher watcher;
+    storet_watch(&watcher, kv, "", true);
+    storet_expect(&watcher, "+k=v | ");
     size_t victim = carrier(&cluster, before);
     fwt_proc_signal(cluster.members[victim].proc, signal);
     fwt_run_for(fw_kv_lease_ttl_ms(lease.lease) * 3 / 2);
     ck_assert_msg(!lease.lost, "%s", lease.detail);
-    ck_assert_uint_eq(etcdt_exists(kv, "k")->count, 1);
-    FWT_OK(etcdt_put(kv, "end", "v")->status);
-    etcdt_expect(&watcher, "+end=v ");
+    ck_assert_uint_eq(storet_exists(kv, "k")->count, 1);
+    FWT_OK(storet_put(kv, "end", "v")->status);
+    storet_expect(&watcher, "+end=v ");
     ck_assert_uint_eq(watcher.deletes, 0);
     if (signal == SIGSTOP)
         fwt_proc_signal(cluster.members[victim].proc, SIGCONT);
-    etcdt_lease_close(&lease);
-    etcdt_expect(&watcher, "-k ");
-    etcdt_close(kv, 3000);
-    etcdt_watcher_fini(&watcher);
+    storet_lease_close(&lease);
+    storet_expect(&watcher, "-k ");
+    storet_close(kv, 3000);
+    storet_watcher_fini(&watcher);
     fwt_etcd_cluster_end(&cluster);
 }
 

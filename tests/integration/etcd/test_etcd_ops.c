@@ -16,37 +16,37 @@ static void stop_etcd(void)
 START_TEST(put_get_delete)
 {
     fw_kv *kv = etcdt_open(etcd.port, "//ops//a/", 0);
-    FWT_ERR(etcdt_get(kv, "x")->status, FW_ENOTFOUND);
-    const etcdt_answer *answer = etcdt_put(kv, "/x//y/", "one");
+    FWT_ERR(storet_get(kv, "x")->status, FW_ENOTFOUND);
+    const storet_answer *answer = storet_put(kv, "/x//y/", "one");
     FWT_OK(answer->status);
     int64_t revision = answer->revision;
     ck_assert_int_gt(revision, 0);
-    answer = etcdt_get(kv, "x/y");
+    answer = storet_get(kv, "x/y");
     FWT_OK(answer->status);
     ck_assert_str_eq(answer->text, "x/y=one;");
     ck_assert_int_eq(answer->pair_revision, revision);
     ck_assert_str_eq(etcdt_ctl(etcd.port, "get", "/ops/a/x/y", NULL), "/ops/a/x/y\none\n");
-    FWT_OK(etcdt_put(kv, "x/y", "")->status);
-    ck_assert_str_eq(etcdt_get(kv, "x/y")->text, "x/y=;");
-    ck_assert_uint_eq(etcdt_exists(kv, "x/y")->count, 1);
-    ck_assert_uint_eq(etcdt_exists(kv, "x")->count, 0);
-    FWT_OK(etcdt_delete(kv, "x/y")->status);
-    FWT_ERR(etcdt_delete(kv, "x/y")->status, FW_ENOTFOUND);
-    etcdt_close(kv, ETCDT_WAIT_MS);
+    FWT_OK(storet_put(kv, "x/y", "")->status);
+    ck_assert_str_eq(storet_get(kv, "x/y")->text, "x/y=;");
+    ck_assert_uint_eq(storet_exists(kv, "x/y")->count, 1);
+    ck_assert_uint_eq(storet_exists(kv, "x")->count, 0);
+    FWT_OK(storet_delete(kv, "x/y")->status);
+    FWT_ERR(storet_delete(kv, "x/y")->status, FW_ENOTFOUND);
+    storet_close(kv, STORET_WAIT_MS);
 }
 END_TEST
 
 START_TEST(no_prefix)
 {
     fw_kv *kv = etcdt_open(etcd.port, "", 0);
-    FWT_OK(etcdt_put(kv, "services/echo/a", "1")->status);
+    FWT_OK(storet_put(kv, "services/echo/a", "1")->status);
     ck_assert_str_eq(etcdt_ctl(etcd.port, "get", "/services/echo/a", NULL),
                      "/services/echo/a\n1\n");
-    ck_assert_str_eq(etcdt_list(kv, "services")->text, "services/echo/a=1;");
-    etcdt_close(kv, ETCDT_WAIT_MS);
+    ck_assert_str_eq(storet_list(kv, "services")->text, "services/echo/a=1;");
+    storet_close(kv, STORET_WAIT_MS);
     kv = etcdt_open(etcd.port, "/services", 0);
-    ck_assert_str_eq(etcdt_list(kv, "")->text, "echo/a=1;");
-    etcdt_close(kv, ETCDT_WAIT_MS);
+    ck_assert_str_eq(storet_list(kv, "")->text, "echo/a=1;");
+    storet_close(kv, STORET_WAIT_MS);
 }
 END_TEST
 
@@ -55,47 +55,47 @@ START_TEST(boundaries)
     fw_kv *kv = etcdt_open(etcd.port, "/bound", 0);
     const char *keys[] = {"a", "a/b", "a/b/c", "a/bc", "a.b", "a0", "ab/c"};
     for (size_t i = 0; i < sizeof keys / sizeof *keys; i++)
-        FWT_OK(etcdt_put(kv, keys[i], "1")->status);
+        FWT_OK(storet_put(kv, keys[i], "1")->status);
     etcdt_ctl(etcd.port, "put", "/bound0", "neighbour", NULL);
     etcdt_ctl(etcd.port, "put", "/bound/a//twisted", "not ours", NULL);
-    ck_assert_str_eq(etcdt_list(kv, "a")->text, "a/b=1;a/b/c=1;a/bc=1;");
-    ck_assert_str_eq(etcdt_list(kv, "a/b")->text, "a/b/c=1;");
-    ck_assert_uint_eq(etcdt_list(kv, "")->count, 7);
-    const etcdt_answer *answer = etcdt_list(kv, "nothing");
+    ck_assert_str_eq(storet_list(kv, "a")->text, "a/b=1;a/b/c=1;a/bc=1;");
+    ck_assert_str_eq(storet_list(kv, "a/b")->text, "a/b/c=1;");
+    ck_assert_uint_eq(storet_list(kv, "")->count, 7);
+    const storet_answer *answer = storet_list(kv, "nothing");
     FWT_OK(answer->status);
     ck_assert_uint_eq(answer->count, 0);
-    FWT_OK(etcdt_delete_tree(kv, "nothing")->status);
-    answer = etcdt_delete_tree(kv, "a/b");
+    FWT_OK(storet_delete_tree(kv, "nothing")->status);
+    answer = storet_delete_tree(kv, "a/b");
     FWT_OK(answer->status);
     ck_assert_uint_eq(answer->count, 1);
-    FWT_OK(etcdt_delete_tree(kv, "")->status);
-    ck_assert_uint_eq(etcdt_list(kv, "")->count, 0);
+    FWT_OK(storet_delete_tree(kv, "")->status);
+    ck_assert_uint_eq(storet_list(kv, "")->count, 0);
     ck_assert_str_eq(etcdt_ctl(etcd.port, "get", "/bound0", NULL), "/bound0\nneighbour\n");
-    etcdt_close(kv, ETCDT_WAIT_MS);
+    storet_close(kv, STORET_WAIT_MS);
 }
 END_TEST
 
 START_TEST(atomic)
 {
     fw_kv *kv = etcdt_open(etcd.port, "/atomic", 0);
-    FWT_ERR(etcdt_atomic_put(kv, "k", "x", 7, NULL)->status, FW_ENOTFOUND);
-    FWT_ERR(etcdt_atomic_delete(kv, "k", 7)->status, FW_ENOTFOUND);
-    FWT_ERR(etcdt_atomic_delete(kv, "k", 0)->status, FW_ENOTFOUND);
-    const etcdt_answer *answer = etcdt_atomic_put(kv, "k", "1", 0, NULL);
+    FWT_ERR(storet_atomic_put(kv, "k", "x", 7, NULL)->status, FW_ENOTFOUND);
+    FWT_ERR(storet_atomic_delete(kv, "k", 7)->status, FW_ENOTFOUND);
+    FWT_ERR(storet_atomic_delete(kv, "k", 0)->status, FW_ENOTFOUND);
+    const storet_answer *answer = storet_atomic_put(kv, "k", "1", 0, NULL);
     FWT_OK(answer->status);
     int64_t first = answer->revision;
-    FWT_ERR(etcdt_atomic_put(kv, "k", "2", 0, NULL)->status, FW_EEXISTS);
-    answer = etcdt_atomic_put(kv, "k", "2", first, NULL);
+    FWT_ERR(storet_atomic_put(kv, "k", "2", 0, NULL)->status, FW_EEXISTS);
+    answer = storet_atomic_put(kv, "k", "2", first, NULL);
     FWT_OK(answer->status);
     int64_t second = answer->revision;
     ck_assert_int_gt(second, first);
-    FWT_ERR(etcdt_atomic_put(kv, "k", "3", first, NULL)->status, FW_EMODIFIED);
-    FWT_ERR(etcdt_atomic_delete(kv, "k", first)->status, FW_EMODIFIED);
-    FWT_ERR(etcdt_atomic_delete(kv, "k", 0)->status, FW_EMODIFIED);
-    ck_assert_str_eq(etcdt_get(kv, "k")->text, "k=2;");
-    FWT_OK(etcdt_atomic_delete(kv, "k", second)->status);
-    FWT_ERR(etcdt_get(kv, "k")->status, FW_ENOTFOUND);
-    etcdt_close(kv, ETCDT_WAIT_MS);
+    FWT_ERR(storet_atomic_put(kv, "k", "3", first, NULL)->status, FW_EMODIFIED);
+    FWT_ERR(storet_atomic_delete(kv, "k", first)->status, FW_EMODIFIED);
+    FWT_ERR(storet_atomic_delete(kv, "k", 0)->status, FW_EMODIFIED);
+    ck_assert_str_eq(storet_get(kv, "k")->text, "k=2;");
+    FWT_OK(storet_atomic_delete(kv, "k", second)->status);
+    FWT_ERR(storet_get(kv, "k")->status, FW_ENOTFOUND);
+    storet_close(kv, STORET_WAIT_MS);
 }
 END_TEST
 
@@ -138,7 +138,7 @@ START_TEST(list_over_4_mib)
     bool done = false;
     FWT_OK(fw_kv_list(kv, "big", check_big, &done));
     fwt_run_until(&done, 30000);
-    etcdt_close(kv, ETCDT_WAIT_MS);
+    storet_close(kv, STORET_WAIT_MS);
 }
 END_TEST
 
@@ -152,10 +152,10 @@ static void put_many(fw_kv *kv)
         for (size_t j = 0; j < FW_KV_TXN_MAX; j++) {
             snprintf(keys[j], sizeof keys[j], "k%06zu", i + j);
             ops[j] =
-                (fw_kv_txn_op){.type = FW_KV_TXN_PUT, .key = keys[j], .value = etcdt_text("v")};
+                (fw_kv_txn_op){.type = FW_KV_TXN_PUT, .key = keys[j], .value = storet_text("v")};
         }
         fw_kv_txn txn = {.then = ops, .then_count = FW_KV_TXN_MAX};
-        FWT_OK(etcdt_txn(kv, &txn)->status);
+        FWT_OK(storet_txn(kv, &txn)->status);
     }
 }
 
@@ -166,31 +166,31 @@ START_TEST(a_list_that_a_compaction_interrupts_begins_again)
     fw_kv *aside = etcdt_open(etcd.port, "/cut", 0);
     fw_kv *kv = etcdt_open(fwt_proxy_port(proxy), "/cut", 15000);
     put_many(aside);
-    FWT_OK(etcdt_get(kv, "k000000")->status);
+    FWT_OK(storet_get(kv, "k000000")->status);
     fwt_proxy_freeze(proxy, FWT_PROXY_REPLIES);
     unsigned long before = fwt_etcd_calls(etcd.port, "Range");
-    etcdt_answer list = {.done = false};
-    FWT_OK(fw_kv_list(kv, "", etcdt_on_done, &list));
-    uint64_t start_ms = etcdt_now_ms();
+    storet_answer list = {.done = false};
+    FWT_OK(fw_kv_list(kv, "", storet_on_done, &list));
+    uint64_t start_ms = storet_now_ms();
     while (fwt_etcd_calls(etcd.port, "Range") == before) { /* the first page is on its way */
         fwt_run_for(20);
-        ck_assert_uint_lt(etcdt_now_ms() - start_ms, 10000);
+        ck_assert_uint_lt(storet_now_ms() - start_ms, 10000);
     }
     fwt_run_for(200);
-    int64_t revision = etcdt_put(aside, "new", "v")->revision;
+    int64_t revision = storet_put(aside, "new", "v")->revision;
     char text[32];
     snprintf(text, sizeof text, "%lld", (long long)revision);
     etcdt_ctl(etcd.port, "compact", text, NULL);
     fwt_proxy_pass(proxy);
-    etcdt_await(&list);
+    storet_await(&list);
     FWT_OK(list.status);
     ck_assert_uint_eq(list.count, LIST_KEYS + 1);
     ck_assert_int_ge(list.revision, revision);
     ck_assert_ptr_nonnull(strstr(list.text, ";new=v;"));
     ck_assert_uint_eq(fwt_etcd_calls(etcd.port, "Range") - before, 4); /* two pages, both twice */
     free(list.text);
-    etcdt_close(kv, ETCDT_WAIT_MS);
-    etcdt_close(aside, ETCDT_WAIT_MS);
+    storet_close(kv, STORET_WAIT_MS);
+    storet_close(aside, STORET_WAIT_MS);
     fwt_proxy_end(proxy);
 }
 END_TEST
@@ -205,17 +205,17 @@ START_TEST(the_server_s_own_limit_is_told)
     char *value = malloc(200001);
     memset(value, 'v', 200000);
     value[200000] = 0;
-    const etcdt_answer *answer = etcdt_put(kv, "k", value);
+    const storet_answer *answer = storet_put(kv, "k", value);
     FWT_ERR(answer->status, FW_EVALUESIZE);
     ck_assert_msg(strstr(answer->detail, "request is too large") != NULL, "%s", answer->detail);
-    FWT_ERR(etcdt_atomic_put(kv, "k", value, 0, NULL)->status, FW_EVALUESIZE);
-    FWT_ERR(fw_kv_put(kv, "/", etcdt_text("v"), NULL, etcdt_on_done, NULL), FW_EKEY);
+    FWT_ERR(storet_atomic_put(kv, "k", value, 0, NULL)->status, FW_EVALUESIZE);
+    FWT_ERR(fw_kv_put(kv, "/", storet_text("v"), NULL, storet_on_done, NULL), FW_EKEY);
     memset(value, 'k', FW_KV_MAX_KEY_BYTES + 1);
     value[FW_KV_MAX_KEY_BYTES + 1] = 0;
-    FWT_ERR(fw_kv_put(kv, value, etcdt_text("v"), NULL, etcdt_on_done, NULL), FW_EKEY);
-    ck_assert_uint_eq(etcdt_list(kv, "")->count, 0);
+    FWT_ERR(fw_kv_put(kv, value, storet_text("v"), NULL, storet_on_done, NULL), FW_EKEY);
+    ck_assert_uint_eq(storet_list(kv, "")->count, 0);
     free(value);
-    etcdt_close(kv, ETCDT_WAIT_MS);
+    storet_close(kv, STORET_WAIT_MS);
     fwt_etcd_kill(&small);
 }
 END_TEST
@@ -230,12 +230,12 @@ START_TEST(sizes)
     char key[FW_KV_MAX_KEY_BYTES + 1];
     memset(key, 'k', sizeof key);
     key[FW_KV_MAX_KEY_BYTES] = 0;
-    FWT_OK(etcdt_atomic_put(kv, key, value, 0, NULL)->status);
-    ck_assert_uint_eq(strlen(etcdt_get(kv, key)->text), sizeof key - 1 + largest + 2);
-    FWT_ERR(fw_kv_put(kv, "k", (fw_slice){value, largest + 1}, NULL, etcdt_on_done, NULL),
+    FWT_OK(storet_atomic_put(kv, key, value, 0, NULL)->status);
+    ck_assert_uint_eq(strlen(storet_get(kv, key)->text), sizeof key - 1 + largest + 2);
+    FWT_ERR(fw_kv_put(kv, "k", (fw_slice){value, largest + 1}, NULL, storet_on_done, NULL),
             FW_EVALUESIZE);
     free(value);
-    etcdt_close(kv, ETCDT_WAIT_MS);
+    storet_close(kv, STORET_WAIT_MS);
 }
 END_TEST
 
@@ -243,19 +243,19 @@ START_TEST(time_to_live)
 {
     fw_kv *kv = etcdt_open(etcd.port, "/ttl", 0);
     fw_kv_put_options options = {.ttl_ms = 1500};
-    FWT_OK(etcdt_put_with(kv, "k", "1", &options)->status);
-    ck_assert_int_ne(etcdt_get(kv, "k")->lease, 0);
+    FWT_OK(storet_put_with(kv, "k", "1", &options)->status);
+    ck_assert_int_ne(storet_get(kv, "k")->lease, 0);
     /* A put that fails leaves no lease behind. */
     ck_assert(strstr(etcdt_ctl(etcd.port, "lease", "list", NULL), "found 1 leases"));
-    FWT_ERR(etcdt_atomic_put(kv, "k", "2", 0, &options)->status, FW_EEXISTS);
+    FWT_ERR(storet_atomic_put(kv, "k", "2", 0, &options)->status, FW_EEXISTS);
     fwt_run_for(200);
     ck_assert(strstr(etcdt_ctl(etcd.port, "lease", "list", NULL), "found 1 leases"));
-    uint64_t start = etcdt_now_ms();
-    while (etcdt_exists(kv, "k")->count) {
-        ck_assert_uint_lt(etcdt_now_ms() - start, 20000);
+    uint64_t start = storet_now_ms();
+    while (storet_exists(kv, "k")->count) {
+        ck_assert_uint_lt(storet_now_ms() - start, 20000);
         fwt_run_for(50);
     }
-    etcdt_close(kv, ETCDT_WAIT_MS);
+    storet_close(kv, STORET_WAIT_MS);
 }
 END_TEST
 
@@ -272,15 +272,15 @@ START_TEST(no_space)
     int status = FW_OK;
     for (int i = 0; !status && i < 30; i++) {
         snprintf(key, sizeof key, "k%d", i);
-        status = etcdt_put(kv, key, value)->status;
+        status = storet_put(kv, key, value)->status;
         fwt_run_for(100); /* etcd counts what it has committed */
     }
     FWT_ERR(status, FW_ENOSPACE);
-    ck_assert_ptr_nonnull(strstr(etcdt_put(kv, "k", "v")->detail, "space exceeded"));
-    FWT_OK(etcdt_get(kv, "k0")->status);
-    FWT_OK(etcdt_delete(kv, "k0")->status);
+    ck_assert_ptr_nonnull(strstr(storet_put(kv, "k", "v")->detail, "space exceeded"));
+    FWT_OK(storet_get(kv, "k0")->status);
+    FWT_OK(storet_delete(kv, "k0")->status);
     free(value);
-    etcdt_close(kv, ETCDT_WAIT_MS);
+    storet_close(kv, STORET_WAIT_MS);
     fwt_etcd_kill(&small);
 }
 END_TEST
@@ -294,14 +294,14 @@ START_TEST(urls)
     snprintf(url, sizeof url, "etcd://localhost:%d/named", etcd.port);
     for (int i = 0; i < 5; i++) {
         kv = etcdt_open_url(url, 0);
-        FWT_OK(etcdt_put(kv, "k", "1")->status);
-        etcdt_close(kv, ETCDT_WAIT_MS);
+        FWT_OK(storet_put(kv, "k", "1")->status);
+        storet_close(kv, STORET_WAIT_MS);
     }
     kv = etcdt_open_url(url, 0);
     ck_assert_uint_eq(fw_kv_capabilities(kv), FW_KV_CAN_SHARE_PROCESSES | FW_KV_CAN_SHARE_MACHINES |
                                                   FW_KV_CAN_PERSIST | FW_KV_CAN_TXN |
                                                   FW_KV_CAN_SEE_EVERY_CHANGE | FW_KV_CAN_RESUME);
-    etcdt_close(kv, ETCDT_WAIT_MS);
+    storet_close(kv, STORET_WAIT_MS);
 }
 END_TEST
 

@@ -53,24 +53,24 @@ static void expect_refusal(int port, const fw_kv_options *options, const char *t
     fw_kv_options own = *options;
     own.timeout_ms = 15000;
     fw_kv *kv = etcdt_open_with(url_of("etcds", "127.0.0.1", port), &own);
-    uint64_t start_ms = etcdt_now_ms();
+    uint64_t start_ms = storet_now_ms();
     char endpoint[40];
     snprintf(endpoint, sizeof endpoint, "127.0.0.1:%d: ", port);
     for (int i = 0; i < 2; i++) {
-        const etcdt_answer *answer = i ? etcdt_get(kv, "k") : etcdt_put(kv, "k", "v");
+        const storet_answer *answer = i ? storet_get(kv, "k") : storet_put(kv, "k", "v");
         ck_assert_msg(answer->status == FW_ETLS, "%s: %s", fw_error_name(answer->status),
                       answer->detail);
         ck_assert_msg(strstr(answer->detail, text) && strstr(answer->detail, endpoint),
                       "wanted \"%s\" in \"%s\"", text, answer->detail);
     }
-    ck_assert_uint_lt(etcdt_now_ms() - start_ms, 20000);
-    etcdt_watcher watcher;
-    etcdt_watch(&watcher, kv, "", true);
-    etcdt_expect(&watcher, "stale ");
+    ck_assert_uint_lt(storet_now_ms() - start_ms, 20000);
+    storet_watcher watcher;
+    storet_watch(&watcher, kv, "", true);
+    storet_expect(&watcher, "stale ");
     ck_assert_int_eq(watcher.reason, FW_ETLS);
     ck_assert_msg(strstr(watcher.detail, text), "wanted \"%s\" in \"%s\"", text, watcher.detail);
-    etcdt_close(kv, ETCDT_WAIT_MS);
-    etcdt_watcher_fini(&watcher);
+    storet_close(kv, STORET_WAIT_MS);
+    storet_watcher_fini(&watcher);
 }
 
 START_TEST(a_server_that_we_trust_serves)
@@ -81,20 +81,20 @@ START_TEST(a_server_that_we_trust_serves)
     for (int i = 0; i < 2; i++) {
         fw_kv *kv = etcdt_open_with(url_of("etcds", hosts[i], etcd.port),
                                     &(fw_kv_options){.cacert = file("ca.pem")});
-        etcdt_watcher watcher;
-        etcdt_watch(&watcher, kv, "", true);
-        FWT_OK(etcdt_put(kv, "k", i ? "2" : "1")->status);
-        etcdt_expect(&watcher, i ? "+k=2 " : "+k=1 ");
+        storet_watcher watcher;
+        storet_watch(&watcher, kv, "", true);
+        FWT_OK(storet_put(kv, "k", i ? "2" : "1")->status);
+        storet_expect(&watcher, i ? "+k=2 " : "+k=1 ");
         ck_assert_uint_eq(watcher.stales, 0);
-        etcdt_close(kv, ETCDT_WAIT_MS);
-        etcdt_watcher_fini(&watcher);
+        storet_close(kv, STORET_WAIT_MS);
+        storet_watcher_fini(&watcher);
     }
     char url[400];
     snprintf(url, sizeof url, "%s?cacert=%s", url_of("etcds", "127.0.0.1", etcd.port),
              file("ca.pem"));
     fw_kv *kv = etcdt_open_url(url, 0);
-    ck_assert_str_eq(etcdt_get(kv, "k")->text, "k=2;");
-    etcdt_close(kv, ETCDT_WAIT_MS);
+    ck_assert_str_eq(storet_get(kv, "k")->text, "k=2;");
+    storet_close(kv, STORET_WAIT_MS);
     fwt_etcd_kill(&etcd);
 }
 END_TEST
@@ -132,8 +132,8 @@ START_TEST(a_server_may_want_our_certificate)
     options.cert = file("client.pem");
     options.key = file("client.key");
     fw_kv *kv = etcdt_open_with(url_of("etcds", "127.0.0.1", etcd.port), &options);
-    FWT_OK(etcdt_put(kv, "k", "v")->status);
-    etcdt_close(kv, ETCDT_WAIT_MS);
+    FWT_OK(storet_put(kv, "k", "v")->status);
+    storet_close(kv, STORET_WAIT_MS);
     fwt_etcd_kill(&etcd);
 }
 END_TEST
@@ -145,10 +145,10 @@ START_TEST(tls_and_no_tls_do_not_mix)
     fwt_etcd_start(&without);
     expect_refusal(without.port, &(fw_kv_options){.cacert = file("ca.pem")}, "speaks no TLS");
     fw_kv *kv = etcdt_open(with.port, "/p", 1000);
-    const etcdt_answer *answer = etcdt_put(kv, "k", "v");
+    const storet_answer *answer = storet_put(kv, "k", "v");
     FWT_ERR(answer->status, FW_EUNREACHABLE);
     ck_assert_msg(strstr(answer->detail, "etcds://") != NULL, "%s", answer->detail);
-    etcdt_close(kv, ETCDT_WAIT_MS);
+    storet_close(kv, STORET_WAIT_MS);
     fwt_etcd_kill(&with);
     fwt_etcd_kill(&without);
 }
@@ -165,8 +165,8 @@ START_TEST(each_endpoint_has_its_own_certificate)
              bad.port, good.port);
     for (int i = 0; i < 4; i++) { /* which is tried first is left to chance */
         fw_kv *kv = etcdt_open_with(url, &(fw_kv_options){.cacert = file("ca.pem")});
-        FWT_OK(etcdt_put(kv, "k", "v")->status);
-        etcdt_close(kv, ETCDT_WAIT_MS);
+        FWT_OK(storet_put(kv, "k", "v")->status);
+        storet_close(kv, STORET_WAIT_MS);
     }
     fwt_etcd_kill(&good);
     fwt_etcd_kill(&bad);
@@ -195,20 +195,20 @@ START_TEST(renewed_files_are_picked_up)
                              .key = file("now.key"),
                              .timeout_ms = 3000};
     fw_kv *kv = etcdt_open_with(url_of("etcds", "127.0.0.1", etcd.port), &options);
-    etcdt_watcher watcher;
-    etcdt_watch(&watcher, kv, "", true);
-    FWT_ERR(etcdt_get(kv, "k")->status, FW_ETLS);
+    storet_watcher watcher;
+    storet_watch(&watcher, kv, "", true);
+    FWT_ERR(storet_get(kv, "k")->status, FW_ETLS);
     copy("ca.pem", "now-ca.pem");
     copy("client.pem", "now.pem"); /* it does not go with the key, yet */
     fwt_run_for(1200);
-    FWT_ERR(etcdt_get(kv, "k")->status, FW_ETLS);
+    FWT_ERR(storet_get(kv, "k")->status, FW_ETLS);
     copy("client.key", "now.key");
-    uint64_t start_ms = etcdt_now_ms();
-    while (etcdt_put(kv, "k", "v")->status)
-        ck_assert_uint_lt(etcdt_now_ms() - start_ms, 20000);
-    etcdt_expect(&watcher, "live ");
-    etcdt_close(kv, ETCDT_WAIT_MS);
-    etcdt_watcher_fini(&watcher);
+    uint64_t start_ms = storet_now_ms();
+    while (storet_put(kv, "k", "v")->status)
+        ck_assert_uint_lt(storet_now_ms() - start_ms, 20000);
+    storet_expect(&watcher, "live ");
+    storet_close(kv, STORET_WAIT_MS);
+    storet_watcher_fini(&watcher);
     fwt_etcd_kill(&etcd);
 }
 END_TEST

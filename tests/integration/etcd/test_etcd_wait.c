@@ -35,7 +35,7 @@ START_TEST(calls_return_what_was_done)
     fwt_etcd etcd;
     fwt_etcd_start(&etcd);
     fw_wait_kv *kv = open_at(etcd.port, 0);
-    const fw_kv_result *result = fw_wait_kv_put(kv, "a/b", etcdt_text("1"), NULL);
+    const fw_kv_result *result = fw_wait_kv_put(kv, "a/b", storet_text("1"), NULL);
     FWT_OK(result->status);
     int64_t revision = result->revision;
     result = fw_wait_kv_get(kv, "a/b");
@@ -43,9 +43,9 @@ START_TEST(calls_return_what_was_done)
     ck_assert_uint_eq(result->count, 1);
     ck_assert_int_eq(result->pairs[0].revision, revision);
     FWT_ERR(fw_wait_kv_get(kv, "nothing")->status, FW_ENOTFOUND);
-    FWT_ERR(fw_wait_kv_put(kv, "", etcdt_text("1"), NULL)->status, FW_EKEY);
-    FWT_OK(fw_wait_kv_atomic_put(kv, "a/b", etcdt_text("2"), revision, NULL)->status);
-    FWT_ERR(fw_wait_kv_atomic_put(kv, "a/b", etcdt_text("3"), revision, NULL)->status,
+    FWT_ERR(fw_wait_kv_put(kv, "", storet_text("1"), NULL)->status, FW_EKEY);
+    FWT_OK(fw_wait_kv_atomic_put(kv, "a/b", storet_text("2"), revision, NULL)->status);
+    FWT_ERR(fw_wait_kv_atomic_put(kv, "a/b", storet_text("3"), revision, NULL)->status,
             FW_EMODIFIED);
     fw_kv_txn_op get = {.type = FW_KV_TXN_GET, .key = "a/b"};
     result = fw_wait_kv_txn(kv, &(fw_kv_txn){.then = &get, .then_count = 1});
@@ -63,12 +63,12 @@ START_TEST(no_thread_is_started_for_a_handle)
     fwt_etcd etcd;
     fwt_etcd_start(&etcd);
     fw_wait_kv *first = open_at(etcd.port, 0); /* gRPC's own threads come with it */
-    FWT_OK(fw_wait_kv_put(first, "k", etcdt_text("1"), NULL)->status);
+    FWT_OK(fw_wait_kv_put(first, "k", storet_text("1"), NULL)->status);
     size_t before = threads();
     fw_wait_kv *more[8];
     for (size_t i = 0; i < 8; i++) {
         more[i] = open_at(etcd.port, 0);
-        FWT_OK(fw_wait_kv_put(more[i], "k", etcdt_text("1"), NULL)->status);
+        FWT_OK(fw_wait_kv_put(more[i], "k", storet_text("1"), NULL)->status);
     }
     ck_assert_uint_lt(threads(), before + 8);
     for (size_t i = 0; i < 8; i++)
@@ -90,7 +90,7 @@ static void write_one(void)
 {
     char key[20];
     snprintf(key, sizeof key, "k%zu", many.begun++);
-    FWT_OK(fw_kv_put(many.kv, key, etcdt_text("v"), NULL, on_written, NULL));
+    FWT_OK(fw_kv_put(many.kv, key, storet_text("v"), NULL, on_written, NULL));
 }
 
 static void on_written(const fw_kv_result *result, void *arg)
@@ -122,13 +122,13 @@ START_TEST(a_server_that_is_not_there_is_said_in_time)
 {
     int port = fwt_free_port();
     fw_wait_kv *kv = open_at(port, 1000);
-    uint64_t start_ms = etcdt_now_ms();
-    const fw_kv_result *result = fw_wait_kv_put(kv, "k", etcdt_text("v"), NULL);
+    uint64_t start_ms = storet_now_ms();
+    const fw_kv_result *result = fw_wait_kv_put(kv, "k", storet_text("v"), NULL);
     FWT_ERR(result->status, FW_EUNREACHABLE);
     ck_assert_msg(strstr(result->detail, "onnection refused") != NULL, "%s", result->detail);
-    ck_assert_uint_lt(etcdt_now_ms() - start_ms, 15000);
+    ck_assert_uint_lt(storet_now_ms() - start_ms, 15000);
     fw_wait_kv_close(kv);
-    ck_assert_uint_lt(etcdt_now_ms() - start_ms, 15000);
+    ck_assert_uint_lt(storet_now_ms() - start_ms, 15000);
 }
 END_TEST
 
@@ -137,16 +137,16 @@ START_TEST(a_server_that_hangs_is_said_in_time)
     fwt_etcd etcd;
     fwt_etcd_start(&etcd);
     fw_wait_kv *kv = open_at(etcd.port, 1000);
-    FWT_OK(fw_wait_kv_put(kv, "k", etcdt_text("1"), NULL)->status);
+    FWT_OK(fw_wait_kv_put(kv, "k", storet_text("1"), NULL)->status);
     fw_wait_watch *watch;
     FWT_OK(fw_wait_watch_key(kv, "k", &watch));
     ck_assert_int_eq(fw_wait_watch_next(watch, 5000)->type, FW_KV_PUT);
     fwt_proc_signal(etcd.proc, SIGSTOP);
-    uint64_t start_ms = etcdt_now_ms();
-    FWT_ERR(fw_wait_kv_put(kv, "k", etcdt_text("2"), NULL)->status, FW_EUNKNOWN);
+    uint64_t start_ms = storet_now_ms();
+    FWT_ERR(fw_wait_kv_put(kv, "k", storet_text("2"), NULL)->status, FW_EUNKNOWN);
     FWT_ERR(fw_wait_kv_get(kv, "k")->status, FW_EDEADLINE);
     fw_wait_kv_close(kv); /* with the watch open */
-    ck_assert_uint_lt(etcdt_now_ms() - start_ms, 15000);
+    ck_assert_uint_lt(storet_now_ms() - start_ms, 15000);
     fwt_etcd_kill(&etcd);
 }
 END_TEST
@@ -158,8 +158,9 @@ START_TEST(closing_does_not_wait_for_anything)
     int ports[] = {etcd.port, fwt_free_port()};
     for (int i = 0; i < 20; i++) {
         fw_wait_kv *kv = open_at(ports[i % 2], 0);
-        etcdt_answer answer = {.done = false};
-        FWT_OK(fw_kv_put(fw_wait_kv_async(kv), "k", etcdt_text("v"), NULL, etcdt_on_done, &answer));
+        storet_answer answer = {.done = false};
+        FWT_OK(
+            fw_kv_put(fw_wait_kv_async(kv), "k", storet_text("v"), NULL, storet_on_done, &answer));
         fw_wait_kv_close(kv);
         ck_assert(answer.done);
         free(answer.text);
@@ -180,7 +181,7 @@ START_TEST(a_watch_is_read_when_asked)
     char key[20];
     for (int i = 0; i < 100; i++) {
         snprintf(key, sizeof key, "k%d", i);
-        FWT_OK(fw_wait_kv_put(writer, key, etcdt_text("v"), NULL)->status);
+        FWT_OK(fw_wait_kv_put(writer, key, storet_text("v"), NULL)->status);
     }
     for (int i = 0; i < 100; i++) {
         const fw_kv_event *event = fw_wait_watch_next(watch, 5000);
@@ -201,13 +202,13 @@ START_TEST(a_restarted_server_is_found_again)
     fwt_etcd etcd;
     fwt_etcd_start(&etcd);
     fw_wait_kv *kv = open_at(etcd.port, 5000);
-    FWT_OK(fw_wait_kv_put(kv, "k", etcdt_text("1"), NULL)->status);
+    FWT_OK(fw_wait_kv_put(kv, "k", storet_text("1"), NULL)->status);
     fwt_etcd_kill(&etcd);
     fwt_etcd_restart(&etcd);
     /* Nobody has looked at the connection since. */
-    uint64_t start_ms = etcdt_now_ms();
-    while (fw_wait_kv_put(kv, "k", etcdt_text("2"), NULL)->status)
-        ck_assert_uint_lt(etcdt_now_ms() - start_ms, 20000);
+    uint64_t start_ms = storet_now_ms();
+    while (fw_wait_kv_put(kv, "k", storet_text("2"), NULL)->status)
+        ck_assert_uint_lt(storet_now_ms() - start_ms, 20000);
     fw_wait_kv_close(kv);
     fwt_etcd_kill(&etcd);
 }
@@ -220,9 +221,9 @@ START_TEST(a_pause_of_the_program_does_not_count)
     fwt_etcd_start(&etcd);
     fw_wait_kv *kv = open_at(etcd.port, 1000);
     fw_wait_watch *watch;
-    FWT_OK(fw_wait_kv_put(kv, "k", etcdt_text("1"), NULL)->status);
+    FWT_OK(fw_wait_kv_put(kv, "k", storet_text("1"), NULL)->status);
     poll(NULL, 0, 2000);
-    FWT_OK(fw_wait_kv_put(kv, "k", etcdt_text("2"), NULL)->status);
+    FWT_OK(fw_wait_kv_put(kv, "k", storet_text("2"), NULL)->status);
     poll(NULL, 0, 2000);
     FWT_OK(fw_wait_watch_key(kv, "k", &watch));
     ck_assert_int_eq(fw_wait_watch_next(watch, 5000)->type, FW_KV_PUT);
@@ -236,7 +237,7 @@ static void *put_many(void *arg)
 {
     fw_wait_kv *kv = open_at(*(int *)arg, 20000);
     for (int i = 0; i < 200; i++)
-        FWT_OK(fw_wait_kv_put(kv, "shared", etcdt_text("v"), NULL)->status);
+        FWT_OK(fw_wait_kv_put(kv, "shared", storet_text("v"), NULL)->status);
     fw_wait_kv_close(kv);
     return NULL;
 }

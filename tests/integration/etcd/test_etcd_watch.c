@@ -7,28 +7,28 @@ START_TEST(a_key_and_a_tree_are_watched_apart)
     fwt_etcd etcd;
     fwt_etcd_start(&etcd);
     fw_kv *kv = etcdt_open(etcd.port, "/p", 0);
-    FWT_OK(etcdt_put(kv, "a/b", "1")->status);
-    FWT_OK(etcdt_put(kv, "a/b/c", "1")->status);
-    FWT_OK(etcdt_put(kv, "a/bc", "1")->status);
-    etcdt_watcher tree, key;
-    etcdt_watch(&tree, kv, "a/b", true);
-    etcdt_watch(&key, kv, "a/b", false);
-    etcdt_expect(&tree, "| ");
-    etcdt_expect(&key, "| ");
-    FWT_OK(etcdt_put(kv, "a/b", "2")->status);
-    FWT_OK(etcdt_put(kv, "a/b/c", "2")->status);
-    FWT_OK(etcdt_put(kv, "a/bc/d", "2")->status);
-    FWT_OK(etcdt_delete_tree(kv, "a/b")->status);
-    FWT_OK(etcdt_delete(kv, "a/b")->status);
-    FWT_OK(etcdt_put(kv, "a/b/end", "")->status);
-    FWT_OK(etcdt_put(kv, "a/b", "")->status);
-    etcdt_expect(&tree, "end= ");
-    etcdt_expect(&key, "+a/b= ");
+    FWT_OK(storet_put(kv, "a/b", "1")->status);
+    FWT_OK(storet_put(kv, "a/b/c", "1")->status);
+    FWT_OK(storet_put(kv, "a/bc", "1")->status);
+    storet_watcher tree, key;
+    storet_watch(&tree, kv, "a/b", true);
+    storet_watch(&key, kv, "a/b", false);
+    storet_expect(&tree, "| ");
+    storet_expect(&key, "| ");
+    FWT_OK(storet_put(kv, "a/b", "2")->status);
+    FWT_OK(storet_put(kv, "a/b/c", "2")->status);
+    FWT_OK(storet_put(kv, "a/bc/d", "2")->status);
+    FWT_OK(storet_delete_tree(kv, "a/b")->status);
+    FWT_OK(storet_delete(kv, "a/b")->status);
+    FWT_OK(storet_put(kv, "a/b/end", "")->status);
+    FWT_OK(storet_put(kv, "a/b", "")->status);
+    storet_expect(&tree, "end= ");
+    storet_expect(&key, "+a/b= ");
     ck_assert_str_eq(tree.record, "+a/b/c=1 | +a/b/c=2 -a/b/c +a/b/end= ");
     ck_assert_str_eq(key.record, "+a/b=1 | +a/b=2 -a/b +a/b= ");
-    etcdt_close(kv, 2000);
-    etcdt_watcher_fini(&tree);
-    etcdt_watcher_fini(&key);
+    storet_close(kv, 2000);
+    storet_watcher_fini(&tree);
+    storet_watcher_fini(&key);
     fwt_etcd_kill(&etcd);
 }
 END_TEST
@@ -39,12 +39,12 @@ START_TEST(a_watch_goes_on_where_it_was_when_the_server_comes_back)
     fwt_etcd_start(&etcd);
     int port = etcd.port, other = fwt_free_port();
     fw_kv *kv = etcdt_open(port, "/p", 2000);
-    FWT_OK(etcdt_put(kv, "a", "0")->status);
-    etcdt_watcher watcher;
-    etcdt_watch(&watcher, kv, "", true);
-    etcdt_expect(&watcher, "| ");
-    FWT_OK(etcdt_put(kv, "a", "1")->status);
-    etcdt_expect(&watcher, "+a=1 ");
+    FWT_OK(storet_put(kv, "a", "0")->status);
+    storet_watcher watcher;
+    storet_watch(&watcher, kv, "", true);
+    storet_expect(&watcher, "| ");
+    FWT_OK(storet_put(kv, "a", "1")->status);
+    storet_expect(&watcher, "+a=1 ");
     for (int round = 0; round < 2; round++) {
         etcdt_restart_at(&etcd, other);
         etcdt_ctl(other, "put", "/p/b", "1", NULL);
@@ -54,15 +54,15 @@ START_TEST(a_watch_goes_on_where_it_was_when_the_server_comes_back)
         etcdt_ctl(other, "put", "/p/a", "2", NULL);
         etcdt_restart_at(&etcd, port);
         etcdt_ctl(port, "put", "/p/c", round ? "end" : "half", NULL);
-        etcdt_expect(&watcher, round ? "+c=end " : "+c=half ");
+        storet_expect(&watcher, round ? "+c=end " : "+c=half ");
     }
-    char *data = etcdt_data(&watcher);
+    char *data = storet_data(&watcher);
     ck_assert_str_eq(data, "+a=0 | +a=1 +b=1 +b=2 -a +a=2 +c=half +b=1 +b=2 -a +a=2 +c=end ");
     ck_assert_uint_ge(watcher.stales, 2);
     ck_assert_uint_eq(watcher.lives, watcher.stales);
     free(data);
-    etcdt_close(kv, 2000);
-    etcdt_watcher_fini(&watcher);
+    storet_close(kv, 2000);
+    storet_watcher_fini(&watcher);
     fwt_etcd_kill(&etcd);
 }
 END_TEST
@@ -73,12 +73,12 @@ START_TEST(compaction_while_away_is_a_resync_of_the_difference)
     fwt_etcd_start(&etcd);
     int port = etcd.port, other = fwt_free_port();
     fw_kv *kv = etcdt_open(port, "/p", 2000);
-    FWT_OK(etcdt_put(kv, "kept", "1")->status);
-    FWT_OK(etcdt_put(kv, "gone", "1")->status);
-    FWT_OK(etcdt_put(kv, "new", "1")->status);
-    etcdt_watcher watcher;
-    etcdt_watch(&watcher, kv, "", true);
-    etcdt_expect(&watcher, "| ");
+    FWT_OK(storet_put(kv, "kept", "1")->status);
+    FWT_OK(storet_put(kv, "gone", "1")->status);
+    FWT_OK(storet_put(kv, "new", "1")->status);
+    storet_watcher watcher;
+    storet_watch(&watcher, kv, "", true);
+    storet_expect(&watcher, "| ");
     size_t before = watcher.len;
     etcdt_restart_at(&etcd, other);
     etcdt_ctl(other, "del", "/p/gone", NULL);
@@ -87,15 +87,15 @@ START_TEST(compaction_while_away_is_a_resync_of_the_difference)
     etcdt_ctl(other, "put", "/p/more", "1", NULL);
     etcdt_compact(other);
     etcdt_restart_at(&etcd, port);
-    etcdt_expect(&watcher, "resync ");
-    etcdt_expect(&watcher, "live ");
-    char *data = etcdt_data(&watcher);
+    storet_expect(&watcher, "resync ");
+    storet_expect(&watcher, "live ");
+    char *data = storet_data(&watcher);
     ck_assert_str_eq(data + before, "resync +more=1 +new=3 -gone | ");
     free(data);
-    FWT_OK(etcdt_put(kv, "after", "1")->status);
-    etcdt_expect(&watcher, "+after=1 ");
-    etcdt_close(kv, 2000);
-    etcdt_watcher_fini(&watcher);
+    FWT_OK(storet_put(kv, "after", "1")->status);
+    storet_expect(&watcher, "+after=1 ");
+    storet_close(kv, 2000);
+    storet_watcher_fini(&watcher);
     fwt_etcd_kill(&etcd);
 }
 END_TEST
@@ -108,32 +108,32 @@ START_TEST(a_store_that_lost_its_data_is_listed_again)
     fwt_etcd_start(&etcd);
     fw_kv *kv = etcdt_open(etcd.port, "/p", 2000);
     for (int i = 0; i < 20; i++)
-        FWT_OK(etcdt_put(kv, "a", "1")->status);
-    etcdt_watcher watcher;
-    etcdt_watch(&watcher, kv, "", true);
-    etcdt_expect(&watcher, "| ");
+        FWT_OK(storet_put(kv, "a", "1")->status);
+    storet_watcher watcher;
+    storet_watch(&watcher, kv, "", true);
+    storet_expect(&watcher, "| ");
     fwt_etcd_kill(&etcd);
     snprintf(etcd.data_dir, sizeof etcd.data_dir, "%s/etcd", fwt_tmpdir());
     fwt_etcd_restart(&etcd);
     etcdt_ctl(etcd.port, "put", "/p/b", "1", NULL);
-    etcdt_expect(&watcher, "+b=1 ");
-    etcdt_expect(&watcher, "-a ");
-    etcdt_expect(&watcher, "live ");
+    storet_expect(&watcher, "+b=1 ");
+    storet_expect(&watcher, "-a ");
+    storet_expect(&watcher, "live ");
     ck_assert_ptr_nonnull(strstr(watcher.record, "resync "));
-    etcdt_close(kv, 2000);
-    etcdt_watcher_fini(&watcher);
+    storet_close(kv, 2000);
+    storet_watcher_fini(&watcher);
     fwt_etcd_kill(&etcd);
 }
 END_TEST
 
-void etcdt_come_back_to(etcdt_watcher *watcher, size_t count)
+void etcdt_come_back_to(storet_watcher *watcher, size_t count)
 {
     fwt_etcd etcd;
     fwt_etcd_start(&etcd);
     int port = etcd.port, other = fwt_free_port();
     fw_kv *kv = etcdt_open(port, "/p", 20000);
-    etcdt_watch(watcher, kv, "", true);
-    etcdt_expect(watcher, "| ");
+    storet_watch(watcher, kv, "", true);
+    storet_expect(watcher, "| ");
     etcdt_restart_at(&etcd, other);
     fw_kv *aside = etcdt_open(other, "/p", 20000);
     char *value = malloc(1400001), key[20];
@@ -141,26 +141,26 @@ void etcdt_come_back_to(etcdt_watcher *watcher, size_t count)
     value[1400000] = 0;
     for (size_t i = 0; i < count; i++) {
         snprintf(key, sizeof key, "k%zu", i % 8);
-        FWT_OK(etcdt_put(aside, key, value)->status);
+        FWT_OK(storet_put(aside, key, value)->status);
     }
-    FWT_OK(etcdt_put(aside, "end", "1")->status);
+    FWT_OK(storet_put(aside, "end", "1")->status);
     free(value);
-    etcdt_close(aside, 2000);
+    storet_close(aside, 2000);
     etcdt_restart_at(&etcd, port);
-    etcdt_expect(watcher, "+end=1 ");
-    etcdt_expect(watcher, "live ");
-    etcdt_close(kv, 2000);
+    storet_expect(watcher, "+end=1 ");
+    storet_expect(watcher, "live ");
+    storet_close(kv, 2000);
     fwt_etcd_kill(&etcd);
 }
 
 START_TEST(a_backlog_of_megabytes_comes_change_by_change)
 {
-    etcdt_watcher watcher;
+    storet_watcher watcher;
     etcdt_come_back_to(&watcher, 9);
-    char *data = etcdt_data(&watcher);
+    char *data = storet_data(&watcher);
     ck_assert_str_eq(data, "| +k0= +k1= +k2= +k3= +k4= +k5= +k6= +k7= +k0= +end=1 ");
     free(data);
-    etcdt_watcher_fini(&watcher);
+    storet_watcher_fini(&watcher);
 }
 END_TEST
 
@@ -171,19 +171,19 @@ START_TEST(watches_opened_while_a_writer_runs_see_every_key_once)
     fwt_etcd etcd;
     fwt_etcd_start(&etcd);
     fw_kv *kv = etcdt_open(etcd.port, "/p", 20000), *writer = etcdt_open(etcd.port, "/p", 20000);
-    static etcdt_answer answers[WRITES];
-    static etcdt_watcher watchers[4];
+    static storet_answer answers[WRITES];
+    static storet_watcher watchers[4];
     char key[20];
     for (size_t i = 0; i < WRITES; i++) {
         snprintf(key, sizeof key, "k%zu", i);
-        FWT_OK(fw_kv_put(writer, key, etcdt_text("v"), NULL, etcdt_on_done, &answers[i]));
+        FWT_OK(fw_kv_put(writer, key, storet_text("v"), NULL, storet_on_done, &answers[i]));
         if (i % 500 == 250)
-            etcdt_watch(&watchers[i / 500], kv, "", true);
+            storet_watch(&watchers[i / 500], kv, "", true);
         if (i % 20 == 19)
             fwt_run_for(2);
     }
     for (size_t i = 0; i < WRITES; i++) {
-        etcdt_await(&answers[i]);
+        storet_await(&answers[i]);
         FWT_OK(answers[i].status);
         free(answers[i].text);
     }
@@ -197,10 +197,10 @@ START_TEST(watches_opened_while_a_writer_runs_see_every_key_once)
         ck_assert_uint_eq(watchers[w].snapshots, 1);
         ck_assert_uint_eq(watchers[w].stales, 0);
     }
-    etcdt_close(kv, 2000);
-    etcdt_close(writer, 2000);
+    storet_close(kv, 2000);
+    storet_close(writer, 2000);
     for (size_t w = 0; w < 4; w++)
-        etcdt_watcher_fini(&watchers[w]);
+        storet_watcher_fini(&watchers[w]);
     fwt_etcd_kill(&etcd);
 }
 END_TEST
@@ -242,13 +242,13 @@ START_TEST(a_watch_may_be_closed_inside_every_kind_of_event)
     FWT_OK(fw_kv_watch_tree(kv, "", close_inside, &stale, &watch));
     FWT_OK(fw_kv_watch_tree(kv, "", close_inside, &live, &watch));
     fwt_run_for(300);
-    FWT_OK(etcdt_put(kv, "k", "v")->status);
+    FWT_OK(storet_put(kv, "k", "v")->status);
     fwt_run_until(&put.closed, 5000);
     fwt_etcd_kill(&etcd);
     fwt_run_until(&stale.closed, 5000);
     fwt_etcd_restart(&etcd);
     fwt_run_until(&live.closed, 10000);
-    etcdt_close(kv, 2000);
+    storet_close(kv, 2000);
     fwt_etcd_kill(&etcd);
 }
 END_TEST

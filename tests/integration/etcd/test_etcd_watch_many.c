@@ -101,9 +101,9 @@ static bool are_all_stale(void)
 
 static void await(bool (*holds)(void), const char *what)
 {
-    uint64_t deadline = etcdt_now_ms() + 2 * ETCDT_WAIT_MS;
+    uint64_t deadline = storet_now_ms() + 2 * STORET_WAIT_MS;
     while (!holds()) {
-        ck_assert_msg(etcdt_now_ms() < deadline, "in vain: %s", what);
+        ck_assert_msg(storet_now_ms() < deadline, "in vain: %s", what);
         fwt_run_for(10);
     }
 }
@@ -125,9 +125,9 @@ static void write_some(fw_kv *writer, size_t count)
         char key[40], value[20];
         key_of(at, key, sizeof key);
         snprintf(value, sizeof value, "%zu", ++eyes[at].written);
-        FWT_OK(fw_kv_put(writer, key, etcdt_text(value), NULL, on_written, NULL));
+        FWT_OK(fw_kv_put(writer, key, storet_text(value), NULL, on_written, NULL));
     }
-    fwt_run_count(&ended_writes, count, ETCDT_WAIT_MS);
+    fwt_run_count(&ended_writes, count, STORET_WAIT_MS);
 }
 
 static void on_eye_closed(void *arg)
@@ -139,9 +139,9 @@ static void on_eye_closed(void *arg)
 /* The server's own count, waited for: it ends watches after we have said so. */
 static void expect_count(int port, const char *what, unsigned long wanted)
 {
-    uint64_t deadline = etcdt_now_ms() + ETCDT_WAIT_MS;
+    uint64_t deadline = storet_now_ms() + STORET_WAIT_MS;
     for (unsigned long count; (count = fwt_etcd_metric(port, what)) != wanted;) {
-        ck_assert_msg(etcdt_now_ms() < deadline, "%s: wanted %lu, got %lu", what, wanted, count);
+        ck_assert_msg(storet_now_ms() < deadline, "%s: wanted %lu, got %lu", what, wanted, count);
         fwt_run_for(50);
     }
 }
@@ -155,9 +155,9 @@ static void expect_watches(int port, unsigned long watches, unsigned long stream
 /* Waits until the writer has found the server again. */
 static void await_server(fw_kv *writer)
 {
-    uint64_t deadline = etcdt_now_ms() + ETCDT_WAIT_MS;
-    while (etcdt_exists(writer, "x")->status)
-        ck_assert_uint_lt(etcdt_now_ms(), deadline);
+    uint64_t deadline = storet_now_ms() + STORET_WAIT_MS;
+    while (storet_exists(writer, "x")->status)
+        ck_assert_uint_lt(storet_now_ms(), deadline);
 }
 
 START_TEST(each_of_thousands_sees_its_own_in_order)
@@ -206,9 +206,9 @@ START_TEST(each_of_thousands_sees_its_own_in_order)
         ck_assert_uint_eq(eyes[i].snapshots, 1);
         ck_assert_uint_eq(eyes[i].resyncs, 0);
     }
-    etcdt_close(kv, 5000);
+    storet_close(kv, 5000);
     expect_watches(etcd.port, 0, 0);
-    etcdt_close(writer, 2000);
+    storet_close(writer, 2000);
     fwt_proxy_end(proxy);
     fwt_etcd_kill(&etcd);
 }
@@ -223,13 +223,13 @@ START_TEST(all_are_told_when_the_server_hangs)
     fwt_proxy_freeze(proxy, FWT_PROXY_BOTH);
     fw_kv *kv = etcdt_open(fwt_proxy_port(proxy), "/p", 1000);
     eyes_open(kv, 500);
-    uint64_t start_ms = etcdt_now_ms();
+    uint64_t start_ms = storet_now_ms();
     AWAIT(are_all_stale);
-    ck_assert_uint_lt(etcdt_now_ms() - start_ms, 5000);
+    ck_assert_uint_lt(storet_now_ms() - start_ms, 5000);
     fwt_proxy_pass(proxy);
     AWAIT(have_snapshots);
     AWAIT(have_seen_all);
-    etcdt_close(kv, 2000);
+    storet_close(kv, 2000);
     fwt_proxy_end(proxy);
     fwt_etcd_kill(&etcd);
 }
@@ -250,50 +250,50 @@ START_TEST(only_those_behind_a_compaction_are_resynced)
     fwt_proxy *proxy = fwt_proxy_start(etcd.port);
     fw_kv *kv = etcdt_open(fwt_proxy_port(proxy), "/p", 10000);
     fw_kv *writer = etcdt_open(etcd.port, "/p", 10000);
-    static etcdt_watcher old[OLD], young[NEW];
+    static storet_watcher old[OLD], young[NEW];
     char key[40], revision[32];
     for (size_t i = 0; i < OLD; i++) {
         snprintf(key, sizeof key, "old/%zu", i);
-        etcdt_watch(&old[i], kv, key, false);
+        storet_watch(&old[i], kv, key, false);
     }
     for (size_t i = 0; i < OLD; i++)
-        etcdt_expect(&old[i], "| ");
+        storet_expect(&old[i], "| ");
     for (size_t i = 0; i < 5; i++)
-        FWT_OK(etcdt_put(writer, "aside", "v")->status);
-    snprintf(revision, sizeof revision, "%lld", (long long)etcdt_get(writer, "aside")->revision);
+        FWT_OK(storet_put(writer, "aside", "v")->status);
+    snprintf(revision, sizeof revision, "%lld", (long long)storet_get(writer, "aside")->revision);
     for (size_t i = 0; i < NEW; i++) {
         snprintf(key, sizeof key, "new/%zu", i);
-        etcdt_watch(&young[i], kv, key, false);
+        storet_watch(&young[i], kv, key, false);
     }
     for (size_t i = 0; i < NEW; i++)
-        etcdt_expect(&young[i], "| ");
+        storet_expect(&young[i], "| ");
     fwt_proxy_refuse(proxy);
     fwt_proxy_cut(proxy, true);
-    FWT_OK(etcdt_put(writer, "old/7", "v")->status);
-    FWT_OK(etcdt_put(writer, "new/9", "v")->status);
+    FWT_OK(storet_put(writer, "old/7", "v")->status);
+    FWT_OK(storet_put(writer, "new/9", "v")->status);
     etcdt_ctl(etcd.port, "compact", revision, NULL);
     fwt_proxy_pass(proxy);
     for (size_t i = 0; i < OLD; i++) {
-        etcdt_expect(&old[i], "live "); /* not before it is known what was missed */
-        char *data = etcdt_data(&old[i]);
+        storet_expect(&old[i], "live "); /* not before it is known what was missed */
+        char *data = storet_data(&old[i]);
         ck_assert_str_eq(data, i == 7 ? "| resync +old/7=v | " : "| resync | ");
         free(data);
     }
-    etcdt_expect(&young[9], "+new/9=v ");
+    storet_expect(&young[9], "+new/9=v ");
     for (size_t i = 0; i < NEW; i++) {
-        etcdt_expect(&young[i], "live ");
-        char *data = etcdt_data(&young[i]);
+        storet_expect(&young[i], "live ");
+        char *data = storet_data(&young[i]);
         ck_assert_str_eq(data, i == 9 ? "| +new/9=v " : "| ");
         free(data);
     }
-    FWT_OK(etcdt_put(writer, "old/8", "w")->status);
-    etcdt_expect(&old[8], "+old/8=w ");
-    etcdt_close(kv, 2000);
-    etcdt_close(writer, 2000);
+    FWT_OK(storet_put(writer, "old/8", "w")->status);
+    storet_expect(&old[8], "+old/8=w ");
+    storet_close(kv, 2000);
+    storet_close(writer, 2000);
     for (size_t i = 0; i < OLD; i++)
-        etcdt_watcher_fini(&old[i]);
+        storet_watcher_fini(&old[i]);
     for (size_t i = 0; i < NEW; i++)
-        etcdt_watcher_fini(&young[i]);
+        storet_watcher_fini(&young[i]);
     fwt_proxy_end(proxy);
     fwt_etcd_kill(&etcd);
 }
@@ -306,9 +306,9 @@ START_TEST(a_huge_backlog_passes_beside_small_watches)
     fwt_proxy *proxy = fwt_proxy_start(etcd.port);
     fw_kv *kv = etcdt_open(fwt_proxy_port(proxy), "/p", 10000);
     fw_kv *writer = etcdt_open(etcd.port, "/p", 10000);
-    etcdt_watcher big;
-    etcdt_watch(&big, kv, "big", true);
-    etcdt_expect(&big, "| ");
+    storet_watcher big;
+    storet_watch(&big, kv, "big", true);
+    storet_expect(&big, "| ");
     eyes_open(kv, 200);
     AWAIT(have_snapshots);
     fwt_proxy_refuse(proxy);
@@ -319,19 +319,19 @@ START_TEST(a_huge_backlog_passes_beside_small_watches)
     value[VALUE_BYTES] = 0;
     for (int i = 0; i < 6; i++) {
         snprintf(key, sizeof key, "big/%d", i);
-        FWT_OK(etcdt_put(writer, key, value)->status);
+        FWT_OK(storet_put(writer, key, value)->status);
         write_some(writer, 100);
     }
     free(value);
     fwt_proxy_pass(proxy);
     AWAIT(have_seen_all);
-    etcdt_expect(&big, "+big/5= ");
-    char *data = etcdt_data(&big);
+    storet_expect(&big, "+big/5= ");
+    char *data = storet_data(&big);
     ck_assert_str_eq(data, "| +big/0= +big/1= +big/2= +big/3= +big/4= +big/5= ");
     free(data);
-    etcdt_close(kv, 2000);
-    etcdt_close(writer, 2000);
-    etcdt_watcher_fini(&big);
+    storet_close(kv, 2000);
+    storet_close(writer, 2000);
+    storet_watcher_fini(&big);
     fwt_proxy_end(proxy);
     fwt_etcd_kill(&etcd);
 }
@@ -372,24 +372,24 @@ START_TEST(a_revision_in_fragments_comes_whole)
     fw_kv_watch *watch;
     memset(&wide, 0, sizeof wide);
     FWT_OK(fw_kv_watch_tree(kv, "", on_wide, NULL, &watch));
-    fwt_run_count(&wide.others, 1, ETCDT_WAIT_MS);
+    fwt_run_count(&wide.others, 1, STORET_WAIT_MS);
     ended_writes = 0;
     for (size_t i = 0; i < WIDE_KEYS; i++) {
         char key[460];
         snprintf(key, sizeof key, "%0450zu", i);
-        FWT_OK(fw_kv_put(writer, key, etcdt_text("v"), NULL, on_written, NULL));
+        FWT_OK(fw_kv_put(writer, key, storet_text("v"), NULL, on_written, NULL));
         if (i % 256 == 255)
-            fwt_run_count(&ended_writes, i, ETCDT_WAIT_MS);
+            fwt_run_count(&ended_writes, i, STORET_WAIT_MS);
     }
-    fwt_run_count(&wide.puts, WIDE_KEYS, ETCDT_WAIT_MS);
+    fwt_run_count(&wide.puts, WIDE_KEYS, STORET_WAIT_MS);
     fwt_proxy_refuse(proxy);
     fwt_proxy_cut(proxy, true);
-    ck_assert_uint_eq(etcdt_delete_tree(writer, "")->count, WIDE_KEYS);
+    ck_assert_uint_eq(storet_delete_tree(writer, "")->count, WIDE_KEYS);
     fwt_proxy_pass(proxy);
-    fwt_run_count(&wide.deletes, WIDE_KEYS, ETCDT_WAIT_MS);
+    fwt_run_count(&wide.deletes, WIDE_KEYS, STORET_WAIT_MS);
     ck_assert_uint_eq(wide.batches_with_deletes, 1);
-    etcdt_close(kv, 2000);
-    etcdt_close(writer, 2000);
+    storet_close(kv, 2000);
+    storet_close(writer, 2000);
     fwt_proxy_end(proxy);
     fwt_etcd_kill(&etcd);
 }
@@ -437,13 +437,13 @@ START_TEST(a_callback_may_close_all_watches_of_its_stream)
         if (closes_at != FW_KV_END_OF_SNAPSHOT) {
             AWAIT(have_snapshots);
             snprintf(value, sizeof value, "%zu", t);
-            FWT_OK(etcdt_put(kv, "one", value)->status);
+            FWT_OK(storet_put(kv, "one", value)->status);
             fwt_proxy_cut(proxy, true);
         }
-        fwt_run_count(&ended_writes, eye_count, ETCDT_WAIT_MS);
+        fwt_run_count(&ended_writes, eye_count, STORET_WAIT_MS);
         expect_watches(etcd.port, 0, 0);
     }
-    etcdt_close(kv, 2000);
+    storet_close(kv, 2000);
     fwt_proxy_end(proxy);
     fwt_etcd_kill(&etcd);
 }
@@ -457,21 +457,21 @@ START_TEST(cancels_race_with_creates)
     fw_kv *kv = etcdt_open(etcd.port, "/p", 10000), *writer = etcdt_open(etcd.port, "/p", 10000);
     eyes_open(kv, 100);
     AWAIT(have_snapshots);
-    static etcdt_watcher passing[40];
+    static storet_watcher passing[40];
     for (int round = 0; round < 40; round++) {
         for (size_t i = 0; i < 40; i++)
-            etcdt_watch(&passing[i], kv, "k", true);
+            storet_watch(&passing[i], kv, "k", true);
         fwt_run_for((unsigned)round / 4);
         write_some(writer, 10);
         for (size_t i = 0; i < 40; i++) {
             fw_kv_watch_close(passing[i].watch, NULL, NULL);
-            etcdt_watcher_fini(&passing[i]);
+            storet_watcher_fini(&passing[i]);
         }
     }
     AWAIT(have_seen_all);
     expect_watches(etcd.port, 100, 1);
-    etcdt_close(kv, 2000);
-    etcdt_close(writer, 2000);
+    storet_close(kv, 2000);
+    storet_close(writer, 2000);
     fwt_etcd_kill(&etcd);
 }
 END_TEST
@@ -503,15 +503,15 @@ START_TEST(streams_with_an_old_token_are_replaced)
     ck_assert_uint_le(calls, 4); /* enabling, opening, the renewal */
     /* A watch that comes later does not meet the old token's stream. */
     fwt_run_for(3300);
-    etcdt_watcher late;
-    etcdt_watch(&late, kv, "t", true);
-    etcdt_expect(&late, "| ");
+    storet_watcher late;
+    storet_watch(&late, kv, "t", true);
+    storet_expect(&late, "| ");
     write_some(kv, 40);
     AWAIT(have_seen_all);
-    etcdt_expect(&late, "+t/");
+    storet_expect(&late, "+t/");
     ck_assert_uint_eq(late.stales, 0);
-    etcdt_close(kv, 2000);
-    etcdt_watcher_fini(&late);
+    storet_close(kv, 2000);
+    storet_watcher_fini(&late);
     fwt_proxy_end(proxy);
     fwt_etcd_kill(&etcd);
 }
@@ -538,7 +538,7 @@ START_TEST(a_waiting_program_may_have_many_watches)
         ck_assert_int_eq(fw_wait_watch_next(watches[i], 20000)->type, FW_KV_END_OF_SNAPSHOT);
     for (size_t i = 0; i < COUNT; i += 3) {
         snprintf(key, sizeof key, "k/%zu", i);
-        FWT_OK(fw_wait_kv_put(writer, key, etcdt_text("v"), NULL)->status);
+        FWT_OK(fw_wait_kv_put(writer, key, storet_text("v"), NULL)->status);
     }
     for (size_t i = 0; i < COUNT; i += 3) {
         const fw_kv_event *event = fw_wait_watch_next(watches[i], 20000);

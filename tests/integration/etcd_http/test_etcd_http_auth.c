@@ -14,38 +14,38 @@ START_TEST(a_user_works_and_a_wrong_password_does_not)
     fwt_etcd etcd;
     start_with_users(&etcd, "300");
     fw_kv *kv = ehttpt_open_as(etcd.port, "user", "word", 3000);
-    FWT_OK(etcdt_put(kv, "k", "v")->status);
-    ck_assert_str_eq(etcdt_list(kv, "")->text, "k=v;");
-    etcdt_close(kv, 2000);
+    FWT_OK(storet_put(kv, "k", "v")->status);
+    ck_assert_str_eq(storet_list(kv, "")->text, "k=v;");
+    storet_close(kv, 2000);
     static const char *const wrong[][2] = {{"user", "wr\"ong\\\n"}, {"nobody", "xyzzy"}};
     for (size_t i = 0; i < 2; i++) {
         kv = ehttpt_open_as(etcd.port, wrong[i][0], wrong[i][1], 3000);
-        uint64_t start = etcdt_now_ms();
+        uint64_t start = storet_now_ms();
         for (int round = 0; round < 3; round++) {
-            const etcdt_answer *answer = etcdt_put(kv, "k", "w");
+            const storet_answer *answer = storet_put(kv, "k", "w");
             FWT_ERR(answer->status, FW_EAUTH);
             ck_assert_msg(strstr(answer->detail, "authentication failed"), "detail: %s",
                           answer->detail);
             ck_assert_ptr_null(strstr(answer->detail, wrong[i][1]));
         }
-        FWT_ERR(etcdt_list(kv, "")->status, FW_EAUTH);
-        ck_assert_uint_lt(etcdt_now_ms() - start, 3000); /* at once, not at the deadline */
-        etcdt_watcher watcher;
-        etcdt_watch(&watcher, kv, "", true);
-        etcdt_expect(&watcher, "fatal ");
+        FWT_ERR(storet_list(kv, "")->status, FW_EAUTH);
+        ck_assert_uint_lt(storet_now_ms() - start, 3000); /* at once, not at the deadline */
+        storet_watcher watcher;
+        storet_watch(&watcher, kv, "", true);
+        storet_expect(&watcher, "fatal ");
         ck_assert_str_eq(watcher.record, "fatal ");
         ck_assert_int_eq(watcher.reason, FW_EAUTH);
-        etcdt_lease lease;
-        etcdt_lease_new(&lease, kv, 2000);
+        storet_lease lease;
+        storet_lease_new(&lease, kv, 2000);
         FWT_ERR(lease.status, FW_EAUTH);
-        etcdt_lease_close(&lease);
-        etcdt_close(kv, 2000);
-        etcdt_watcher_fini(&watcher);
+        storet_lease_close(&lease);
+        storet_close(kv, 2000);
+        storet_watcher_fini(&watcher);
     }
     kv = etcdt_open(etcd.port, "/p", 3000);
-    FWT_ERR(etcdt_put(kv, "k", "w")->status, FW_EAUTH);
-    FWT_ERR(etcdt_get(kv, "k")->status, FW_EAUTH);
-    etcdt_close(kv, 2000);
+    FWT_ERR(storet_put(kv, "k", "w")->status, FW_EAUTH);
+    FWT_ERR(storet_get(kv, "k")->status, FW_EAUTH);
+    storet_close(kv, 2000);
     fwt_etcd_kill(&etcd);
 }
 END_TEST
@@ -59,16 +59,16 @@ START_TEST(what_a_user_may_not_do_is_denied_for_good)
     fw_kv_options options = {.timeout_ms = 3000, .user = "user", .password = "word"};
     fw_kv *kv;
     FWT_OK(fw_kv_open(fwt_loop, url, &options, &kv));
-    const etcdt_answer *answer = etcdt_put(kv, "k", "v");
+    const storet_answer *answer = storet_put(kv, "k", "v");
     FWT_ERR(answer->status, FW_EDENIED);
     ck_assert_msg(strstr(answer->detail, "permission denied"), "detail: %s", answer->detail);
-    FWT_ERR(etcdt_get(kv, "k")->status, FW_EDENIED);
-    etcdt_watcher watcher;
-    etcdt_watch(&watcher, kv, "", true);
-    etcdt_expect(&watcher, "fatal ");
+    FWT_ERR(storet_get(kv, "k")->status, FW_EDENIED);
+    storet_watcher watcher;
+    storet_watch(&watcher, kv, "", true);
+    storet_expect(&watcher, "fatal ");
     ck_assert_int_eq(watcher.reason, FW_EDENIED);
-    etcdt_close(kv, 2000);
-    etcdt_watcher_fini(&watcher);
+    storet_close(kv, 2000);
+    storet_watcher_fini(&watcher);
     fwt_etcd_kill(&etcd);
 }
 END_TEST
@@ -79,18 +79,18 @@ START_TEST(a_watch_that_loses_its_right_ends)
     fwt_etcd etcd;
     start_with_users(&etcd, "300");
     fw_kv *kv = ehttpt_open_as(etcd.port, "user", "word", 3000);
-    etcdt_watcher watcher;
-    etcdt_watch(&watcher, kv, "", true);
-    etcdt_expect(&watcher, "| ");
+    storet_watcher watcher;
+    storet_watch(&watcher, kv, "", true);
+    storet_expect(&watcher, "| ");
     etcdt_ctl(etcd.port, "role", "revoke-permission", "reader", "/p/", "--prefix=true",
               "--user=root:secret", NULL);
     fwt_etcd_kill(&etcd);
-    etcdt_expect(&watcher, "stale ");
+    storet_expect(&watcher, "stale ");
     fwt_etcd_restart(&etcd);
-    etcdt_expect(&watcher, "fatal ");
+    storet_expect(&watcher, "fatal ");
     ck_assert_int_eq(watcher.reason, FW_EDENIED);
-    etcdt_close(kv, 2000);
-    etcdt_watcher_fini(&watcher);
+    storet_close(kv, 2000);
+    storet_watcher_fini(&watcher);
     fwt_etcd_kill(&etcd);
 }
 END_TEST
@@ -100,15 +100,15 @@ END_TEST
 /* All of them find the token gone at the same time; each is done once. */
 static void write_all(fw_kv *kv, const char *value)
 {
-    static etcdt_answer answers[CALLERS];
+    static storet_answer answers[CALLERS];
     char key[20];
     memset(answers, 0, sizeof answers);
     for (int i = 0; i < CALLERS; i++) {
         snprintf(key, sizeof key, "c%d", i);
-        FWT_OK(fw_kv_put(kv, key, etcdt_text(value), NULL, etcdt_on_done, &answers[i]));
+        FWT_OK(fw_kv_put(kv, key, storet_text(value), NULL, storet_on_done, &answers[i]));
     }
     for (int i = 0; i < CALLERS; i++) {
-        etcdt_await(&answers[i]);
+        storet_await(&answers[i]);
         ck_assert_msg(!answers[i].status, "%s: %s", fw_error_name(answers[i].status),
                       answers[i].detail);
         free(answers[i].text);
@@ -120,9 +120,9 @@ START_TEST(an_expired_token_is_renewed_and_nothing_is_lost)
     fwt_etcd etcd;
     start_with_users(&etcd, "3");
     fw_kv *kv = ehttpt_open_as(etcd.port, "user", "word", 5000);
-    etcdt_watcher watcher;
-    etcdt_watch(&watcher, kv, "", true);
-    etcdt_expect(&watcher, "| ");
+    storet_watcher watcher;
+    storet_watch(&watcher, kv, "", true);
+    storet_expect(&watcher, "| ");
     write_all(kv, "1");
     fwt_run_count(&watcher.puts, CALLERS, 5000);
     for (int round = 0; round < 2; round++) {
@@ -132,13 +132,13 @@ START_TEST(an_expired_token_is_renewed_and_nothing_is_lost)
     }
     /* A list, which is several requests, and a transaction. */
     fwt_run_for(5000);
-    ck_assert_uint_eq(etcdt_list(kv, "")->count, CALLERS);
+    ck_assert_uint_eq(storet_list(kv, "")->count, CALLERS);
     fwt_run_for(5000);
-    FWT_ERR(etcdt_atomic_put(kv, "c0", "4", 0, NULL)->status, FW_EEXISTS);
+    FWT_ERR(storet_atomic_put(kv, "c0", "4", 0, NULL)->status, FW_EEXISTS);
     ck_assert_uint_eq(watcher.puts, 3 * CALLERS);
     ck_assert_uint_eq(watcher.fatals, 0);
-    etcdt_close(kv, 2000);
-    etcdt_watcher_fini(&watcher);
+    storet_close(kv, 2000);
+    storet_watcher_fini(&watcher);
     fwt_etcd_kill(&etcd);
 }
 END_TEST
@@ -148,25 +148,25 @@ START_TEST(a_server_that_starts_anew_has_forgotten_the_token)
     fwt_etcd etcd;
     start_with_users(&etcd, "300");
     fw_kv *kv = ehttpt_open_as(etcd.port, "user", "word", 5000);
-    etcdt_watcher watcher;
-    etcdt_watch(&watcher, kv, "", true);
-    etcdt_expect(&watcher, "| ");
-    etcdt_lease lease;
-    etcdt_lease_new(&lease, kv, 6000);
+    storet_watcher watcher;
+    storet_watch(&watcher, kv, "", true);
+    storet_expect(&watcher, "| ");
+    storet_lease lease;
+    storet_lease_new(&lease, kv, 6000);
     FWT_OK(lease.status);
     write_all(kv, "1");
     fwt_etcd_kill(&etcd);
-    etcdt_expect(&watcher, "stale ");
+    storet_expect(&watcher, "stale ");
     fwt_etcd_restart(&etcd);
     write_all(kv, "2");
-    etcdt_expect(&watcher, "live ");
+    storet_expect(&watcher, "live ");
     fwt_run_count(&watcher.puts, 2 * CALLERS, 10000);
     fwt_run_for(7000);
     ck_assert(!lease.lost);
     ck_assert_uint_eq(watcher.puts, 2 * CALLERS);
-    etcdt_lease_close(&lease);
-    etcdt_close(kv, 2000);
-    etcdt_watcher_fini(&watcher);
+    storet_lease_close(&lease);
+    storet_close(kv, 2000);
+    storet_watcher_fini(&watcher);
     fwt_etcd_kill(&etcd);
 }
 END_TEST
@@ -176,15 +176,15 @@ START_TEST(users_are_switched_on_and_off_under_way)
     fwt_etcd etcd;
     fwt_etcd_start(&etcd);
     fw_kv *kv = ehttpt_open_as(etcd.port, "user", "word", 5000);
-    FWT_OK(etcdt_put(kv, "k", "1")->status); /* a name is not needed yet */
+    FWT_OK(storet_put(kv, "k", "1")->status); /* a name is not needed yet */
     ehttpt_enable_users(etcd.port);
-    FWT_OK(etcdt_put(kv, "k", "2")->status);
+    FWT_OK(storet_put(kv, "k", "2")->status);
     etcdt_ctl(etcd.port, "auth", "disable", "--user=root:secret", NULL);
-    FWT_OK(etcdt_put(kv, "k", "3")->status);
+    FWT_OK(storet_put(kv, "k", "3")->status);
     etcdt_ctl(etcd.port, "auth", "enable", NULL);
-    FWT_OK(etcdt_put(kv, "k", "4")->status);
-    ck_assert_str_eq(etcdt_get(kv, "k")->text, "k=4;");
-    etcdt_close(kv, 2000);
+    FWT_OK(storet_put(kv, "k", "4")->status);
+    ck_assert_str_eq(storet_get(kv, "k")->text, "k=4;");
+    storet_close(kv, 2000);
     fwt_etcd_kill(&etcd);
 }
 END_TEST
@@ -202,12 +202,12 @@ END_TEST
 START_TEST(nobody_to_authenticate_with_is_unreachable)
 {
     fw_kv *kv = ehttpt_open_as(fwt_free_port(), "user", "word", 1000);
-    uint64_t start = etcdt_now_ms();
-    const etcdt_answer *answer = etcdt_put(kv, "k", "v");
+    uint64_t start = storet_now_ms();
+    const storet_answer *answer = storet_put(kv, "k", "v");
     FWT_ERR(answer->status, FW_EUNREACHABLE);
     ck_assert_msg(strstr(answer->detail, "refused"), "detail: %s", answer->detail);
-    ck_assert_uint_lt(etcdt_now_ms() - start, 1250);
-    etcdt_close(kv, 2000);
+    ck_assert_uint_lt(storet_now_ms() - start, 1250);
+    storet_close(kv, 2000);
 }
 END_TEST
 

@@ -18,28 +18,28 @@ START_TEST(no_acknowledged_write_is_lost_or_doubled_when_the_leader_dies)
     fwt_etcd_cluster cluster;
     fwt_etcd_cluster_start(&cluster);
     fw_kv *kv = open_all(&cluster, 8000), *other = open_all(&cluster, 8000);
-    etcdt_watcher watcher;
-    etcdt_watch(&watcher, other, "", true);
-    etcdt_expect(&watcher, "| ");
-    static etcdt_answer answers[WRITES];
+    storet_watcher watcher;
+    storet_watch(&watcher, other, "", true);
+    storet_expect(&watcher, "| ");
+    static storet_answer answers[WRITES];
     char key[20];
     size_t leader = fwt_etcd_cluster_leader(&cluster);
     for (int i = 0; i < WRITES; i++) {
         snprintf(key, sizeof key, "k%d", i);
-        FWT_OK(fw_kv_put(kv, key, etcdt_text("v"), NULL, etcdt_on_done, &answers[i]));
+        FWT_OK(fw_kv_put(kv, key, storet_text("v"), NULL, storet_on_done, &answers[i]));
         if (i % 20 == 19)
             fwt_run_for(5);
         if (i == WRITES / 3)
             fwt_etcd_kill(&cluster.members[leader]);
     }
     for (int i = 0; i < WRITES; i++)
-        etcdt_await(&answers[i]);
-    FWT_OK(etcdt_put(kv, "last", "v")->status);
-    etcdt_expect(&watcher, "+last=v ");
+        storet_await(&answers[i]);
+    FWT_OK(storet_put(kv, "last", "v")->status);
+    storet_expect(&watcher, "+last=v ");
     size_t there = 0, done = 0;
     for (int i = 0; i < WRITES; i++) {
         snprintf(key, sizeof key, "k%d", i);
-        size_t count = etcdt_count(kv, key);
+        size_t count = storet_count(kv, key);
         there += count;
         if (!answers[i].status) {
             ck_assert_uint_eq(count, 1);
@@ -53,9 +53,9 @@ START_TEST(no_acknowledged_write_is_lost_or_doubled_when_the_leader_dies)
     }
     ck_assert_uint_gt(done, WRITES / 2);
     ck_assert_uint_eq(watcher.puts, there + 1); /* each once */
-    etcdt_close(kv, 3000);
-    etcdt_close(other, 3000);
-    etcdt_watcher_fini(&watcher);
+    storet_close(kv, 3000);
+    storet_close(other, 3000);
+    storet_watcher_fini(&watcher);
     fwt_etcd_cluster_end(&cluster);
 }
 END_TEST
@@ -65,25 +65,25 @@ START_TEST(a_member_without_a_majority_makes_its_watch_stale)
     fwt_etcd_cluster cluster;
     fwt_etcd_cluster_start(&cluster);
     fw_kv *kv = etcdt_open(cluster.members[0].port, "/p", 2000);
-    etcdt_watcher watcher;
-    etcdt_watch(&watcher, kv, "", true);
-    etcdt_expect(&watcher, "| ");
+    storet_watcher watcher;
+    storet_watch(&watcher, kv, "", true);
+    storet_expect(&watcher, "| ");
     fwt_proc_signal(cluster.members[1].proc, SIGSTOP);
     fwt_proc_signal(cluster.members[2].proc, SIGSTOP);
-    etcdt_expect(&watcher, "stale ");
+    storet_expect(&watcher, "stale ");
     ck_assert_msg(strstr(watcher.detail, "no leader"), "detail: %s", watcher.detail);
-    const etcdt_answer *answer = etcdt_put(kv, "k", "no");
+    const storet_answer *answer = storet_put(kv, "k", "no");
     ck_assert_msg(answer->status == FW_EUNREACHABLE || answer->status == FW_EUNKNOWN, "%s: %s",
                   fw_error_name(answer->status), answer->detail);
     fwt_proc_signal(cluster.members[1].proc, SIGCONT);
     fwt_proc_signal(cluster.members[2].proc, SIGCONT);
-    etcdt_expect(&watcher, "live ");
-    uint64_t deadline = etcdt_now_ms() + 10000;
-    while (etcdt_put(kv, "k", "yes")->status)
-        ck_assert_uint_lt(etcdt_now_ms(), deadline);
-    etcdt_expect(&watcher, "+k=yes ");
-    etcdt_close(kv, 3000);
-    etcdt_watcher_fini(&watcher);
+    storet_expect(&watcher, "live ");
+    uint64_t deadline = storet_now_ms() + 10000;
+    while (storet_put(kv, "k", "yes")->status)
+        ck_assert_uint_lt(storet_now_ms(), deadline);
+    storet_expect(&watcher, "+k=yes ");
+    storet_close(kv, 3000);
+    storet_watcher_fini(&watcher);
     fwt_etcd_cluster_end(&cluster);
 }
 END_TEST
@@ -93,33 +93,33 @@ START_TEST(a_member_that_hangs_costs_a_moment_and_no_lease)
     fwt_etcd_cluster cluster;
     fwt_etcd_cluster_start(&cluster);
     fw_kv *kv = open_all(&cluster, 6000);
-    etcdt_watcher watcher;
-    etcdt_watch(&watcher, kv, "", true);
-    etcdt_expect(&watcher, "| ");
-    etcdt_lease lease;
-    etcdt_lease_new(&lease, kv, 6000);
+    storet_watcher watcher;
+    storet_watch(&watcher, kv, "", true);
+    storet_expect(&watcher, "| ");
+    storet_lease lease;
+    storet_lease_new(&lease, kv, 6000);
     FWT_OK(lease.status);
     fw_kv_put_options options = {.lease = lease.lease};
-    FWT_OK(etcdt_put_with(kv, "held", "v", &options)->status);
+    FWT_OK(storet_put_with(kv, "held", "v", &options)->status);
     char key[20], wanted[30];
     for (int i = 0; i < 3; i++) {
         fwt_proc_signal(cluster.members[i].proc, SIGSTOP);
-        FWT_OK(etcdt_exists(kv, "held")->status);
+        FWT_OK(storet_exists(kv, "held")->status);
         snprintf(key, sizeof key, "k%d", i);
-        uint64_t deadline = etcdt_now_ms() + 15000;
-        while (etcdt_put(kv, key, "v")->status)
-            ck_assert_uint_lt(etcdt_now_ms(), deadline);
+        uint64_t deadline = storet_now_ms() + 15000;
+        while (storet_put(kv, key, "v")->status)
+            ck_assert_uint_lt(storet_now_ms(), deadline);
         snprintf(wanted, sizeof wanted, "+%s=v ", key);
-        etcdt_expect(&watcher, wanted);
+        storet_expect(&watcher, wanted);
         fwt_proc_signal(cluster.members[i].proc, SIGCONT);
         fwt_run_for(1500);
     }
     ck_assert_msg(!lease.lost, "%s", lease.detail);
-    ck_assert_uint_eq(etcdt_exists(kv, "held")->count, 1);
+    ck_assert_uint_eq(storet_exists(kv, "held")->count, 1);
     ck_assert_uint_eq(watcher.fatals, 0);
-    etcdt_lease_close(&lease);
-    etcdt_close(kv, 7000);
-    etcdt_watcher_fini(&watcher);
+    storet_lease_close(&lease);
+    storet_close(kv, 7000);
+    storet_watcher_fini(&watcher);
     fwt_etcd_cluster_end(&cluster);
 }
 END_TEST

@@ -16,13 +16,13 @@ static void stop_etcd(void)
 START_TEST(keys_lie_in_etcd_below_the_prefix)
 {
     fw_kv *kv = etcdt_open(etcd.port, "//ops//a/", 0);
-    FWT_OK(etcdt_put(kv, "/x//y/", "one")->status);
+    FWT_OK(storet_put(kv, "/x//y/", "one")->status);
     ck_assert_str_eq(etcdt_ctl(etcd.port, "get", "/ops/a/x/y", NULL), "/ops/a/x/y\none\n");
-    etcdt_close(kv, 2000);
+    storet_close(kv, 2000);
     kv = etcdt_open(etcd.port, "", 0);
-    ck_assert_str_eq(etcdt_get(kv, "ops/a/x/y")->text, "ops/a/x/y=one;");
-    FWT_OK(etcdt_delete_tree(kv, "ops")->status);
-    etcdt_close(kv, 2000);
+    ck_assert_str_eq(storet_get(kv, "ops/a/x/y")->text, "ops/a/x/y=one;");
+    FWT_OK(storet_delete_tree(kv, "ops")->status);
+    storet_close(kv, 2000);
 }
 END_TEST
 
@@ -48,23 +48,23 @@ START_TEST(values_of_3_mb_are_put_listed_and_watched)
     fwt_etcd generous;
     start_generous(&generous);
     fw_kv *kv = etcdt_open(generous.port, "/p", 20000);
-    etcdt_watcher watcher;
-    etcdt_watch(&watcher, kv, "", true);
-    etcdt_expect(&watcher, "| ");
+    storet_watcher watcher;
+    storet_watch(&watcher, kv, "", true);
+    storet_expect(&watcher, "| ");
     char *value = filled(3000000), key[20];
     for (int i = 0; i < 4; i++) {
         snprintf(key, sizeof key, "k%d", i);
-        FWT_OK(etcdt_put(kv, key, value)->status);
+        FWT_OK(storet_put(kv, key, value)->status);
     }
-    const etcdt_answer *answer = etcdt_list(kv, "");
+    const storet_answer *answer = storet_list(kv, "");
     FWT_OK(answer->status);
     ck_assert_uint_eq(answer->count, 4);
     ck_assert_uint_eq(strlen(answer->text), 4 * (3000000 + strlen("k0=;")));
     ck_assert_int_eq(strncmp(answer->text + 3, value, 3000000), 0);
     fwt_run_count(&watcher.puts, 4, 20000);
     free(value);
-    etcdt_close(kv, 2000);
-    etcdt_watcher_fini(&watcher);
+    storet_close(kv, 2000);
+    storet_watcher_fini(&watcher);
     fwt_etcd_kill(&generous);
 }
 END_TEST
@@ -73,12 +73,12 @@ START_TEST(a_value_that_the_server_does_not_take_is_told)
 {
     fw_kv *kv = etcdt_open(etcd.port, "/large", 10000);
     char *value = filled(2400000);
-    const etcdt_answer *answer = etcdt_put(kv, "k", value);
+    const storet_answer *answer = storet_put(kv, "k", value);
     FWT_ERR(answer->status, FW_EVALUESIZE);
     ck_assert_str_ne(answer->detail, "");
-    FWT_ERR(etcdt_get(kv, "k")->status, FW_ENOTFOUND);
+    FWT_ERR(storet_get(kv, "k")->status, FW_ENOTFOUND);
     free(value);
-    etcdt_close(kv, 2000);
+    storet_close(kv, 2000);
 }
 END_TEST
 
@@ -144,10 +144,10 @@ START_TEST(a_list_survives_compaction_between_its_pages)
         ck_assert_uint_eq(listing.count, MANY);
     }
     ck_assert_uint_gt(compactions, 0);
-    const etcdt_answer *answer = etcdt_delete_tree(kv, "big");
+    const storet_answer *answer = storet_delete_tree(kv, "big");
     FWT_OK(answer->status);
     ck_assert_uint_eq(answer->count, MANY);
-    etcdt_close(kv, 2000);
+    storet_close(kv, 2000);
 }
 END_TEST
 
@@ -155,20 +155,20 @@ START_TEST(a_put_with_a_time_to_live_that_fails_leaves_no_lease)
 {
     fw_kv *kv = etcdt_open(etcd.port, "/ttl", 0);
     fw_kv_put_options options = {.ttl_ms = 1500};
-    FWT_OK(etcdt_put_with(kv, "k", "1", &options)->status);
-    ck_assert_int_ne(etcdt_get(kv, "k")->lease, 0);
+    FWT_OK(storet_put_with(kv, "k", "1", &options)->status);
+    ck_assert_int_ne(storet_get(kv, "k")->lease, 0);
     ck_assert(strstr(etcdt_ctl(etcd.port, "lease", "list", NULL), "found 1 leases"));
-    FWT_ERR(etcdt_atomic_put(kv, "k", "2", 0, &options)->status, FW_EEXISTS);
-    uint64_t start = etcdt_now_ms();
+    FWT_ERR(storet_atomic_put(kv, "k", "2", 0, &options)->status, FW_EEXISTS);
+    uint64_t start = storet_now_ms();
     while (!strstr(etcdt_ctl(etcd.port, "lease", "list", NULL), "found 1 leases")) {
-        ck_assert_uint_lt(etcdt_now_ms() - start, 1000);
+        ck_assert_uint_lt(storet_now_ms() - start, 1000);
         fwt_run_for(20);
     }
-    while (etcdt_exists(kv, "k")->count) {
-        ck_assert_uint_lt(etcdt_now_ms() - start, 8000);
+    while (storet_exists(kv, "k")->count) {
+        ck_assert_uint_lt(storet_now_ms() - start, 8000);
         fwt_run_for(50);
     }
-    etcdt_close(kv, 2000);
+    storet_close(kv, 2000);
 }
 END_TEST
 
@@ -183,15 +183,15 @@ START_TEST(a_full_store_is_told_and_still_reads_and_deletes)
     int status = FW_OK;
     for (int i = 0; !status && i < 30; i++) {
         snprintf(key, sizeof key, "k%d", i);
-        status = etcdt_put(kv, key, value)->status;
+        status = storet_put(kv, key, value)->status;
         fwt_run_for(100); /* etcd counts what it has committed */
     }
     FWT_ERR(status, FW_ENOSPACE);
-    ck_assert_ptr_nonnull(strstr(etcdt_put(kv, "k", "v")->detail, "space exceeded"));
-    FWT_OK(etcdt_get(kv, "k0")->status);
-    FWT_OK(etcdt_delete(kv, "k0")->status);
+    ck_assert_ptr_nonnull(strstr(storet_put(kv, "k", "v")->detail, "space exceeded"));
+    FWT_OK(storet_get(kv, "k0")->status);
+    FWT_OK(storet_delete(kv, "k0")->status);
     free(value);
-    etcdt_close(kv, 2000);
+    storet_close(kv, 2000);
     fwt_etcd_kill(&small);
 }
 END_TEST
@@ -211,20 +211,20 @@ static void on_txn(const fw_kv_result *result, void *arg)
 START_TEST(a_transaction_reads_what_was_there_before_its_writes)
 {
     fw_kv *kv = etcdt_open(etcd.port, "/txn", 0);
-    FWT_OK(etcdt_put(kv, "a", "1")->status);
+    FWT_OK(storet_put(kv, "a", "1")->status);
     fw_kv_compare compares[] = {
-        {.key = "a", .by_value = true, .relation = FW_KV_LESS, .value = etcdt_text("2")},
+        {.key = "a", .by_value = true, .relation = FW_KV_LESS, .value = storet_text("2")},
         {.key = "none", .relation = FW_KV_EQUAL}};
-    fw_kv_txn_op then[] = {{.type = FW_KV_TXN_PUT, .key = "a", .value = etcdt_text("2")},
+    fw_kv_txn_op then[] = {{.type = FW_KV_TXN_PUT, .key = "a", .value = storet_text("2")},
                            {.type = FW_KV_TXN_GET, .key = "a"},
-                           {.type = FW_KV_TXN_PUT, .key = "none", .value = etcdt_text("3")},
+                           {.type = FW_KV_TXN_PUT, .key = "none", .value = storet_text("3")},
                            {.type = FW_KV_TXN_GET, .key = "none"}};
     fw_kv_txn txn = {.compares = compares, .compare_count = 2, .then = then, .then_count = 4};
     bool done = false;
     FWT_OK(fw_kv_do_txn(kv, &txn, on_txn, &done));
     fwt_run_until(&done, 5000);
-    ck_assert_str_eq(etcdt_list(kv, "")->text, "a=2;none=3;");
-    etcdt_close(kv, 2000);
+    ck_assert_str_eq(storet_list(kv, "")->text, "a=2;none=3;");
+    storet_close(kv, 2000);
 }
 END_TEST
 
@@ -239,22 +239,22 @@ START_TEST(urls_are_checked_and_the_environment_names_no_proxy)
     char url[100];
     snprintf(url, sizeof url, "etcd+http://localhost:%d/named", etcd.port);
     kv = etcdt_open_url(url, 0);
-    FWT_OK(etcdt_put(kv, "k", "1")->status);
+    FWT_OK(storet_put(kv, "k", "1")->status);
     ck_assert_uint_eq(fw_kv_capabilities(kv), FW_KV_CAN_SHARE_PROCESSES | FW_KV_CAN_SHARE_MACHINES |
                                                   FW_KV_CAN_PERSIST | FW_KV_CAN_TXN |
                                                   FW_KV_CAN_SEE_EVERY_CHANGE | FW_KV_CAN_RESUME);
-    etcdt_close(kv, 2000);
+    storet_close(kv, 2000);
 }
 END_TEST
 
 START_TEST(what_is_no_etcd_is_told)
 {
     fw_kv *kv = etcdt_open(etcd.peer_port, "/p", 2000);
-    const etcdt_answer *answer = etcdt_get(kv, "k");
+    const storet_answer *answer = storet_get(kv, "k");
     FWT_ERR(answer->status, FW_ESTORE);
     ck_assert_msg(strstr(answer->detail, "404"), "detail: %s", answer->detail);
-    FWT_ERR(etcdt_put(kv, "k", "v")->status, FW_ESTORE);
-    etcdt_close(kv, 2000);
+    FWT_ERR(storet_put(kv, "k", "v")->status, FW_ESTORE);
+    storet_close(kv, 2000);
 }
 END_TEST
 

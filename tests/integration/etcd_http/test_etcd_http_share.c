@@ -17,40 +17,40 @@ START_TEST(what_one_driver_writes_the_other_watches)
 {
     fw_kv *kvs[2] = {etcdt_open_at("etcd+http", etcd.port, "/shared", 5000),
                      etcdt_open_at("etcd", etcd.port, "/shared", 5000)};
-    etcdt_watcher watchers[2];
+    storet_watcher watchers[2];
     for (int i = 0; i < 2; i++) {
-        etcdt_watch(&watchers[i], kvs[i], "", true);
-        etcdt_expect(&watchers[i], "| ");
+        storet_watch(&watchers[i], kvs[i], "", true);
+        storet_expect(&watchers[i], "| ");
     }
     for (int i = 0; i < 2; i++) {
         fw_kv *here = kvs[i], *there = kvs[1 - i];
         const char *key = i ? "x/grpc" : "x/http";
-        const etcdt_answer *answer = etcdt_atomic_put(here, key, "1", 0, NULL);
+        const storet_answer *answer = storet_atomic_put(here, key, "1", 0, NULL);
         FWT_OK(answer->status);
         int64_t revision = answer->revision;
-        answer = etcdt_get(there, key);
+        answer = storet_get(there, key);
         ck_assert_int_eq(answer->pair_revision, revision);
-        FWT_ERR(etcdt_atomic_put(there, key, "2", 0, NULL)->status, FW_EEXISTS);
-        FWT_OK(etcdt_atomic_put(there, key, "2", revision, NULL)->status);
-        FWT_ERR(etcdt_atomic_delete(here, key, revision)->status, FW_EMODIFIED);
-        etcdt_lease lease;
-        etcdt_lease_new(&lease, here, 5000);
+        FWT_ERR(storet_atomic_put(there, key, "2", 0, NULL)->status, FW_EEXISTS);
+        FWT_OK(storet_atomic_put(there, key, "2", revision, NULL)->status);
+        FWT_ERR(storet_atomic_delete(here, key, revision)->status, FW_EMODIFIED);
+        storet_lease lease;
+        storet_lease_new(&lease, here, 5000);
         fw_kv_put_options options = {.lease = lease.lease};
-        FWT_OK(etcdt_put_with(here, key, "3", &options)->status);
-        ck_assert_int_eq(etcdt_get(there, key)->lease, fw_kv_lease_id(lease.lease));
-        etcdt_lease_close(&lease);
-        FWT_ERR(etcdt_get(there, key)->status, FW_ENOTFOUND);
+        FWT_OK(storet_put_with(here, key, "3", &options)->status);
+        ck_assert_int_eq(storet_get(there, key)->lease, fw_kv_lease_id(lease.lease));
+        storet_lease_close(&lease);
+        FWT_ERR(storet_get(there, key)->status, FW_ENOTFOUND);
     }
-    FWT_OK(etcdt_put(kvs[0], "end", "")->status);
+    FWT_OK(storet_put(kvs[0], "end", "")->status);
     for (int i = 0; i < 2; i++) {
-        etcdt_expect(&watchers[i], "+end= ");
+        storet_expect(&watchers[i], "+end= ");
         ck_assert_str_eq(watchers[i].record,
                          "| +x/http=1 +x/http=2 +x/http=3 -x/http +x/grpc=1 +x/grpc=2 +x/grpc=3 "
                          "-x/grpc +end= ");
     }
     for (int i = 0; i < 2; i++) {
-        etcdt_close(kvs[i], 2000);
-        etcdt_watcher_fini(&watchers[i]);
+        storet_close(kvs[i], 2000);
+        storet_watcher_fini(&watchers[i]);
     }
 }
 END_TEST
@@ -64,13 +64,13 @@ START_TEST(both_list_the_same_and_leave_out_what_is_no_key_of_ours)
     fw_kv *kvs[2] = {etcdt_open_at("etcd+http", etcd.port, "/odd", 5000),
                      etcdt_open_at("etcd", etcd.port, "/odd", 5000)};
     for (int i = 0; i < 2; i++) {
-        ck_assert_str_eq(etcdt_list(kvs[i], "")->text, "a/b=1;ab=4;");
-        ck_assert_str_eq(etcdt_list(kvs[i], "a")->text, "a/b=1;");
-        etcdt_watcher watcher;
-        etcdt_watch(&watcher, kvs[i], "a", true);
-        etcdt_expect(&watcher, "+a/b=1 | ");
-        etcdt_close(kvs[i], 2000);
-        etcdt_watcher_fini(&watcher);
+        ck_assert_str_eq(storet_list(kvs[i], "")->text, "a/b=1;ab=4;");
+        ck_assert_str_eq(storet_list(kvs[i], "a")->text, "a/b=1;");
+        storet_watcher watcher;
+        storet_watch(&watcher, kvs[i], "a", true);
+        storet_expect(&watcher, "+a/b=1 | ");
+        storet_close(kvs[i], 2000);
+        storet_watcher_fini(&watcher);
     }
 }
 END_TEST

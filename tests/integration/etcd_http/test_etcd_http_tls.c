@@ -30,28 +30,28 @@ static fw_kv *open_tls(const char *host, int port, const char *ca, const char *o
 /* Every kind of operation ends at once, with the reason. */
 static void expect_refused(fw_kv *kv, const char *reason)
 {
-    uint64_t start = etcdt_now_ms();
-    const etcdt_answer *answers[3];
+    uint64_t start = storet_now_ms();
+    const storet_answer *answers[3];
     for (int i = 0; i < 3; i++) {
-        answers[i] = i == 0   ? etcdt_put(kv, "k", "v")
-                     : i == 1 ? etcdt_get(kv, "k")
-                              : etcdt_list(kv, "");
+        answers[i] = i == 0   ? storet_put(kv, "k", "v")
+                     : i == 1 ? storet_get(kv, "k")
+                              : storet_list(kv, "");
         FWT_ERR(answers[i]->status, FW_ETLS);
         ck_assert_msg(strstr(answers[i]->detail, reason) && strstr(answers[i]->detail, ": "),
                       "detail: %s", answers[i]->detail);
     }
-    ck_assert_uint_lt(etcdt_now_ms() - start, 12000);
-    etcdt_lease lease;
-    etcdt_lease_new(&lease, kv, 2000);
+    ck_assert_uint_lt(storet_now_ms() - start, 12000);
+    storet_lease lease;
+    storet_lease_new(&lease, kv, 2000);
     FWT_ERR(lease.status, FW_ETLS);
-    etcdt_lease_close(&lease);
-    etcdt_watcher watcher;
-    etcdt_watch(&watcher, kv, "", true);
-    etcdt_expect(&watcher, "stale ");
+    storet_lease_close(&lease);
+    storet_watcher watcher;
+    storet_watch(&watcher, kv, "", true);
+    storet_expect(&watcher, "stale ");
     ck_assert_int_eq(watcher.reason, FW_ETLS);
     ck_assert_msg(strstr(watcher.detail, reason), "detail: %s", watcher.detail);
-    etcdt_close(kv, 2000);
-    etcdt_watcher_fini(&watcher);
+    storet_close(kv, 2000);
+    storet_watcher_fini(&watcher);
 }
 
 START_TEST(a_store_behind_tls_works_whole)
@@ -61,20 +61,20 @@ START_TEST(a_store_behind_tls_works_whole)
     static const char *const hosts[] = {"127.0.0.1", "localhost"};
     for (size_t i = 0; i < 2; i++) {
         fw_kv *kv = open_tls(hosts[i], etcd.port, "ca.pem", NULL);
-        etcdt_watcher watcher;
-        etcdt_watch(&watcher, kv, "", true);
-        etcdt_expect(&watcher, "| ");
-        etcdt_lease lease;
-        etcdt_lease_new(&lease, kv, 5000);
+        storet_watcher watcher;
+        storet_watch(&watcher, kv, "", true);
+        storet_expect(&watcher, "| ");
+        storet_lease lease;
+        storet_lease_new(&lease, kv, 5000);
         FWT_OK(lease.status);
         fw_kv_put_options options = {.lease = lease.lease};
-        FWT_OK(etcdt_put_with(kv, "k", "v", &options)->status);
-        etcdt_expect(&watcher, "+k=v ");
-        ck_assert_str_eq(etcdt_list(kv, "")->text, "k=v;");
-        etcdt_lease_close(&lease);
-        etcdt_expect(&watcher, "-k ");
-        etcdt_close(kv, 2000);
-        etcdt_watcher_fini(&watcher);
+        FWT_OK(storet_put_with(kv, "k", "v", &options)->status);
+        storet_expect(&watcher, "+k=v ");
+        ck_assert_str_eq(storet_list(kv, "")->text, "k=v;");
+        storet_lease_close(&lease);
+        storet_expect(&watcher, "-k ");
+        storet_close(kv, 2000);
+        storet_watcher_fini(&watcher);
     }
     fwt_etcd_kill(&etcd);
 }
@@ -98,17 +98,17 @@ START_TEST(the_server_may_want_our_certificate)
     fwt_etcd etcd;
     ehttpt_start_tls(&etcd, "server", true);
     fw_kv *kv = open_tls("127.0.0.1", etcd.port, "ca.pem", "client");
-    FWT_OK(etcdt_put(kv, "k", "v")->status);
-    ck_assert_str_eq(etcdt_get(kv, "k")->text, "k=v;");
-    etcdt_close(kv, 2000);
+    FWT_OK(storet_put(kv, "k", "v")->status);
+    ck_assert_str_eq(storet_get(kv, "k")->text, "k=v;");
+    storet_close(kv, 2000);
     static const char *const bad[] = {NULL, "stranger"};
     for (size_t i = 0; i < 2; i++) {
         kv = open_tls("127.0.0.1", etcd.port, "ca.pem", bad[i]);
-        const etcdt_answer *answer = etcdt_put(kv, "k", "w");
+        const storet_answer *answer = storet_put(kv, "k", "w");
         ck_assert_msg(strstr(answer->detail, "certificate") || strstr(answer->detail, "unknown ca"),
                       "detail: %s", answer->detail);
         FWT_ERR(answer->status, FW_ETLS);
-        etcdt_close(kv, 2000);
+        storet_close(kv, 2000);
     }
     fwt_etcd_kill(&etcd);
 }
@@ -120,15 +120,15 @@ START_TEST(tls_and_no_tls_do_not_understand_each_other)
     ehttpt_start_tls(&tls, "server", false);
     fwt_etcd_start(&plain);
     fw_kv *kv = open_tls("127.0.0.1", plain.port, "ca.pem", NULL);
-    const etcdt_answer *answer = etcdt_put(kv, "k", "v");
+    const storet_answer *answer = storet_put(kv, "k", "v");
     FWT_ERR(answer->status, FW_EUNREACHABLE);
     ck_assert_msg(strstr(answer->detail, "does it speak TLS"), "detail: %s", answer->detail);
-    etcdt_close(kv, 2000);
+    storet_close(kv, 2000);
     kv = etcdt_open(tls.port, "/p", 1500);
-    answer = etcdt_put(kv, "k", "v");
+    answer = storet_put(kv, "k", "v");
     FWT_ERR(answer->status, FW_EUNREACHABLE);
     ck_assert_msg(strstr(answer->detail, "does it want TLS"), "detail: %s", answer->detail);
-    etcdt_close(kv, 2000);
+    storet_close(kv, 2000);
     fwt_etcd_kill(&tls);
     fwt_etcd_kill(&plain);
 }
@@ -194,13 +194,13 @@ START_TEST(users_and_tls_go_together)
     fw_kv *kv;
     fwt_run_for(1);
     FWT_OK(fw_kv_open(fwt_loop, url, &options, &kv));
-    etcdt_watcher watcher;
-    etcdt_watch(&watcher, kv, "", true);
-    etcdt_expect(&watcher, "| ");
-    FWT_OK(etcdt_put(kv, "k", "v")->status);
-    etcdt_expect(&watcher, "+k=v ");
-    etcdt_close(kv, 2000);
-    etcdt_watcher_fini(&watcher);
+    storet_watcher watcher;
+    storet_watch(&watcher, kv, "", true);
+    storet_expect(&watcher, "| ");
+    FWT_OK(storet_put(kv, "k", "v")->status);
+    storet_expect(&watcher, "+k=v ");
+    storet_close(kv, 2000);
+    storet_watcher_fini(&watcher);
     fwt_etcd_kill(&etcd);
 }
 END_TEST

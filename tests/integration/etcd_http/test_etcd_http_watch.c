@@ -5,12 +5,12 @@
 
 START_TEST(a_message_over_the_bound_becomes_a_resync)
 {
-    etcdt_watcher watcher;
+    storet_watcher watcher;
     etcdt_come_back_to(&watcher, 44); /* 82 MB in one message */
-    char *data = etcdt_data(&watcher);
+    char *data = storet_data(&watcher);
     ck_assert_str_eq(data, "| resync +end=1 +k0= +k1= +k2= +k3= +k4= +k5= +k6= +k7= | ");
     free(data);
-    etcdt_watcher_fini(&watcher);
+    storet_watcher_fini(&watcher);
 }
 END_TEST
 
@@ -24,10 +24,10 @@ START_TEST(a_server_that_hangs_is_noticed_on_an_idle_watch)
     snprintf(url, sizeof url, "etcd+http://127.0.0.1:%d,127.0.0.1:%d/p", fwt_proxy_port(proxies[0]),
              fwt_proxy_port(proxies[1]));
     fw_kv *kv = etcdt_open_url(url, 2000);
-    etcdt_watcher watchers[3];
+    storet_watcher watchers[3];
     for (int i = 0; i < 3; i++) {
-        etcdt_watch(&watchers[i], kv, "", true);
-        etcdt_expect(&watchers[i], "| ");
+        storet_watch(&watchers[i], kv, "", true);
+        storet_expect(&watchers[i], "| ");
     }
     for (size_t round = 1; round <= 2; round++) {
         size_t used = fwt_proxy_connections(proxies[0]) ? 0 : 1;
@@ -36,9 +36,9 @@ START_TEST(a_server_that_hangs_is_noticed_on_an_idle_watch)
             fwt_run_count(&watchers[i].stales, round, 12000);
             fwt_run_count(&watchers[i].lives, round, 5000);
         }
-        FWT_OK(etcdt_put(kv, round == 1 ? "a" : "b", "1")->status);
+        FWT_OK(storet_put(kv, round == 1 ? "a" : "b", "1")->status);
         for (int i = 0; i < 3; i++)
-            etcdt_expect(&watchers[i], round == 1 ? "+a=1 " : "+b=1 ");
+            storet_expect(&watchers[i], round == 1 ? "+a=1 " : "+b=1 ");
         fwt_proxy_cut(proxies[used], true);
         fwt_proxy_pass(proxies[used]);
     }
@@ -46,9 +46,9 @@ START_TEST(a_server_that_hangs_is_noticed_on_an_idle_watch)
     size_t before = watchers[0].len;
     fwt_run_for(9000);
     ck_assert_uint_eq(watchers[0].len, before);
-    etcdt_close(kv, 2000);
+    storet_close(kv, 2000);
     for (int i = 0; i < 3; i++)
-        etcdt_watcher_fini(&watchers[i]);
+        storet_watcher_fini(&watchers[i]);
     fwt_proxy_end(proxies[0]);
     fwt_proxy_end(proxies[1]);
     fwt_etcd_kill(&etcd);
@@ -60,19 +60,19 @@ START_TEST(a_stopped_server_makes_its_watch_stale_until_it_goes_on)
     fwt_etcd etcd;
     fwt_etcd_start(&etcd);
     fw_kv *kv = etcdt_open(etcd.port, "/p", 2000);
-    etcdt_watcher watcher;
-    etcdt_watch(&watcher, kv, "", true);
-    etcdt_expect(&watcher, "| ");
+    storet_watcher watcher;
+    storet_watch(&watcher, kv, "", true);
+    storet_expect(&watcher, "| ");
     fwt_proc_signal(etcd.proc, SIGSTOP);
-    etcdt_expect(&watcher, "stale ");
+    storet_expect(&watcher, "stale ");
     ck_assert_ptr_nonnull(strstr(watcher.detail, "127.0.0.1:"));
     fwt_proc_signal(etcd.proc, SIGCONT);
-    etcdt_expect(&watcher, "live ");
-    FWT_OK(etcdt_put(kv, "k", "v")->status);
-    etcdt_expect(&watcher, "+k=v ");
+    storet_expect(&watcher, "live ");
+    FWT_OK(storet_put(kv, "k", "v")->status);
+    storet_expect(&watcher, "+k=v ");
     ck_assert_str_eq(watcher.record, "| stale live +k=v ");
-    etcdt_close(kv, 2000);
-    etcdt_watcher_fini(&watcher);
+    storet_close(kv, 2000);
+    storet_watcher_fini(&watcher);
     fwt_etcd_kill(&etcd);
 }
 END_TEST
@@ -84,19 +84,19 @@ START_TEST(connections_that_are_cut_while_writing_lose_and_double_nothing)
     fwt_proxy *proxy = fwt_proxy_start(etcd.port);
     fw_kv *kv = etcdt_open(fwt_proxy_port(proxy), "/p", 5000),
           *writer = etcdt_open(etcd.port, "/p", 5000);
-    etcdt_watcher watcher;
-    etcdt_watch(&watcher, kv, "", true);
-    etcdt_expect(&watcher, "| ");
+    storet_watcher watcher;
+    storet_watch(&watcher, kv, "", true);
+    storet_expect(&watcher, "| ");
     char value[20];
     for (int i = 0; i < 400; i++) {
         snprintf(value, sizeof value, "%d", i);
-        FWT_OK(etcdt_put(writer, "k", value)->status);
+        FWT_OK(storet_put(writer, "k", value)->status);
         if (i % 50 == 20)
             fwt_proxy_cut(proxy, i % 100 == 20);
     }
-    FWT_OK(etcdt_put(writer, "end", "1")->status);
-    etcdt_expect(&watcher, "+end=1 ");
-    char *data = etcdt_data(&watcher), *at = data, wanted[30];
+    FWT_OK(storet_put(writer, "end", "1")->status);
+    storet_expect(&watcher, "+end=1 ");
+    char *data = storet_data(&watcher), *at = data, wanted[30];
     for (int i = 0; i < 400; i++) {
         snprintf(wanted, sizeof wanted, "%s+k=%d ", i ? "" : "| ", i);
         ck_assert_msg(!strncmp(at, wanted, strlen(wanted)), "wanted %s at %.40s", wanted, at);
@@ -105,9 +105,9 @@ START_TEST(connections_that_are_cut_while_writing_lose_and_double_nothing)
     ck_assert_str_eq(at, "+end=1 ");
     free(data);
     ck_assert_uint_gt(watcher.stales, 0);
-    etcdt_close(kv, 2000);
-    etcdt_close(writer, 2000);
-    etcdt_watcher_fini(&watcher);
+    storet_close(kv, 2000);
+    storet_close(writer, 2000);
+    storet_watcher_fini(&watcher);
     fwt_proxy_end(proxy);
     fwt_etcd_kill(&etcd);
 }
@@ -120,25 +120,25 @@ START_TEST(many_watches_do_not_keep_calls_from_their_connections)
     fwt_etcd etcd;
     fwt_etcd_start(&etcd);
     fw_kv *kv = etcdt_open(etcd.port, "/p", 10000);
-    static etcdt_watcher watchers[WATCHES];
+    static storet_watcher watchers[WATCHES];
     char key[20];
     for (int i = 0; i < WATCHES; i++) {
         snprintf(key, sizeof key, "k%d", i);
-        etcdt_watch(&watchers[i], kv, key, false);
+        storet_watch(&watchers[i], kv, key, false);
     }
     for (int i = 0; i < WATCHES; i++)
-        etcdt_expect(&watchers[i], "| ");
+        storet_expect(&watchers[i], "| ");
     for (int i = 0; i < WATCHES; i++) {
         snprintf(key, sizeof key, "k%d", i);
-        FWT_OK(etcdt_put(kv, key, "v")->status);
+        FWT_OK(storet_put(kv, key, "v")->status);
     }
     for (int i = 0; i < WATCHES; i++) {
         snprintf(key, sizeof key, "| +k%d=v ", i);
-        etcdt_expect(&watchers[i], key);
+        storet_expect(&watchers[i], key);
     }
-    etcdt_close(kv, 3000);
+    storet_close(kv, 3000);
     for (int i = 0; i < WATCHES; i++)
-        etcdt_watcher_fini(&watchers[i]);
+        storet_watcher_fini(&watchers[i]);
     fwt_etcd_kill(&etcd);
 }
 END_TEST

@@ -25,9 +25,9 @@ static fw_kv *open_with(const char *user, const char *password)
 START_TEST(the_right_password_is_taken)
 {
     fw_kv *kv = open_with(NULL, "right");
-    FWT_OK(redist_put(kv, "a", "1")->status);
-    ck_assert_str_eq(redist_get(kv, "a")->text, "a=1;");
-    redist_close(kv, 2000);
+    FWT_OK(storet_put(kv, "a", "1")->status);
+    ck_assert_str_eq(storet_get(kv, "a")->text, "a=1;");
+    storet_close(kv, 2000);
 }
 END_TEST
 
@@ -36,22 +36,22 @@ START_TEST(a_wrong_password_is_told_at_once)
     static const char *const wrong[] = {"wr0ng-secret", NULL};
     for (size_t i = 0; i < 2; i++) {
         fw_kv *kv = open_with(NULL, wrong[i]);
-        uint64_t start_ms = redist_now_ms();
-        FWT_ERR(redist_put(kv, "a", "1")->status, FW_EAUTH);
-        const redist_answer *answer = redist_get(kv, "a");
+        uint64_t start_ms = storet_now_ms();
+        FWT_ERR(storet_put(kv, "a", "1")->status, FW_EAUTH);
+        const storet_answer *answer = storet_get(kv, "a");
         FWT_ERR(answer->status, FW_EAUTH);
-        ck_assert_uint_lt(redist_now_ms() - start_ms, 8000); /* before the deadline */
+        ck_assert_uint_lt(storet_now_ms() - start_ms, 8000); /* before the deadline */
         ck_assert(*answer->detail);
         ck_assert_ptr_null(strstr(answer->detail, "secret"));
-        redist_watcher watcher;
-        redist_watch(&watcher, kv, "", true);
-        redist_expect(&watcher, "stale ");
+        storet_watcher watcher;
+        storet_watch(&watcher, kv, "", true);
+        storet_expect(&watcher, "stale ");
         FWT_ERR(watcher.reason, FW_EAUTH);
-        redist_lease lease;
-        redist_lease_new(&lease, kv, 5000);
+        storet_lease lease;
+        storet_lease_new(&lease, kv, 5000);
         FWT_ERR(lease.status, FW_EAUTH);
-        redist_close(kv, 2000);
-        redist_watcher_fini(&watcher);
+        storet_close(kv, 2000);
+        storet_watcher_fini(&watcher);
     }
 }
 END_TEST
@@ -59,16 +59,16 @@ END_TEST
 START_TEST(a_user_that_appears_later_is_let_in)
 {
     fw_kv *kv = open_with("late", "pw");
-    redist_watcher watcher;
-    redist_watch(&watcher, kv, "", true);
-    redist_expect(&watcher, "stale ");
+    storet_watcher watcher;
+    storet_watch(&watcher, kv, "", true);
+    storet_expect(&watcher, "stale ");
     redist_cli(redis.port, "-a", "right", "--no-auth-warning", "ACL", "SETUSER", "late", "on",
                ">pw", "~*", "&*", "+@all", NULL);
-    redist_expect(&watcher, "live ");
-    FWT_OK(redist_put(kv, "late", "1")->status);
-    redist_expect(&watcher, "+late=1 ");
-    redist_close(kv, 2000);
-    redist_watcher_fini(&watcher);
+    storet_expect(&watcher, "live ");
+    FWT_OK(storet_put(kv, "late", "1")->status);
+    storet_expect(&watcher, "+late=1 ");
+    storet_close(kv, 2000);
+    storet_watcher_fini(&watcher);
 }
 END_TEST
 
@@ -77,26 +77,26 @@ START_TEST(what_a_user_may_not_is_denied)
     redist_cli(redis.port, "-a", "right", "--no-auth-warning", "ACL", "SETUSER", "other", "on",
                ">pw", "~elsewhere*", "+@all", NULL);
     fw_kv *kv = open_with("other", "pw");
-    FWT_ERR(redist_put(kv, "a", "1")->status, FW_EDENIED);
-    FWT_ERR(redist_get(kv, "a")->status, FW_EDENIED);
-    FWT_ERR(redist_list(kv, "a")->status, FW_EDENIED);
-    redist_watcher watcher;
-    redist_watch(&watcher, kv, "", true);
-    redist_expect(&watcher, "stale ");
+    FWT_ERR(storet_put(kv, "a", "1")->status, FW_EDENIED);
+    FWT_ERR(storet_get(kv, "a")->status, FW_EDENIED);
+    FWT_ERR(storet_list(kv, "a")->status, FW_EDENIED);
+    storet_watcher watcher;
+    storet_watch(&watcher, kv, "", true);
+    storet_expect(&watcher, "stale ");
     FWT_ERR(watcher.reason, FW_EDENIED);
-    redist_close(kv, 2000);
-    redist_watcher_fini(&watcher);
+    storet_close(kv, 2000);
+    storet_watcher_fini(&watcher);
     redist_cli(redis.port, "-a", "right", "--no-auth-warning", "ACL", "SETUSER", "reader", "on",
                ">pw", "~*", "+@read", "+evalsha", "+script|load", "+time", NULL);
     kv = open_with("reader", "pw");
-    FWT_ERR(redist_put(kv, "a", "1")->status, FW_EDENIED);
-    FWT_OK(redist_list(kv, "")->status);
-    redist_close(kv, 2000);
+    FWT_ERR(storet_put(kv, "a", "1")->status, FW_EDENIED);
+    FWT_OK(storet_list(kv, "")->status);
+    storet_close(kv, 2000);
     redist_cli(redis.port, "-a", "right", "--no-auth-warning", "ACL", "SETUSER", "nothing", "on",
                ">pw", "~*", "+get", NULL);
     kv = open_with("nothing", "pw");
-    FWT_ERR(redist_put(kv, "a", "1")->status, FW_EDENIED);
-    redist_close(kv, 2000);
+    FWT_ERR(storet_put(kv, "a", "1")->status, FW_EDENIED);
+    storet_close(kv, 2000);
 }
 END_TEST
 
@@ -107,20 +107,20 @@ START_TEST(the_least_permissions_suffice)
                "+@stream", "+exists", "+del", NULL);
     fw_kv *kv =
         redist_open_as(redis.port, "/2/p", &(fw_kv_options){.user = "least", .password = "pw"});
-    redist_watcher watcher;
-    redist_watch(&watcher, kv, "", true);
-    FWT_OK(redist_put(kv, "x/a", "1")->status);
-    redist_expect(&watcher, "+x/a=1 ");
-    redist_lease lease;
-    redist_lease_new(&lease, kv, 5000);
+    storet_watcher watcher;
+    storet_watch(&watcher, kv, "", true);
+    FWT_OK(storet_put(kv, "x/a", "1")->status);
+    storet_expect(&watcher, "+x/a=1 ");
+    storet_lease lease;
+    storet_lease_new(&lease, kv, 5000);
     FWT_OK(lease.status);
-    FWT_OK(
-        redist_put_with(kv, "x/b", redist_text("1"), &(fw_kv_put_options){lease.lease, 0})->status);
-    redist_lease_close(&lease);
-    ck_assert_str_eq(redist_list(kv, "x")->text, "x/a=1;");
-    ck_assert_uint_eq(redist_delete_tree(kv, "x")->count, 1);
-    redist_close(kv, 2000);
-    redist_watcher_fini(&watcher);
+    FWT_OK(storet_put_bytes(kv, "x/b", storet_text("1"), &(fw_kv_put_options){lease.lease, 0})
+               ->status);
+    storet_lease_close(&lease);
+    ck_assert_str_eq(storet_list(kv, "x")->text, "x/a=1;");
+    ck_assert_uint_eq(storet_delete_tree(kv, "x")->count, 1);
+    storet_close(kv, 2000);
+    storet_watcher_fini(&watcher);
 }
 END_TEST
 
@@ -134,22 +134,22 @@ START_TEST(databases_and_prefixes_are_stores_of_their_own)
         char value[8];
         snprintf(value, sizeof value, "%zu", i);
         stores[i] = redist_open_as(redis.port, paths[i], &options);
-        FWT_OK(redist_put(stores[i], "k", value)->status);
+        FWT_OK(storet_put(stores[i], "k", value)->status);
     }
     for (size_t i = 0; i < COUNT; i++) {
         char wanted[16];
         snprintf(wanted, sizeof wanted, "k=%zu;", i);
-        ck_assert_str_eq(redist_list(stores[i], "")->text, wanted);
-        redist_close(stores[i], 2000);
+        ck_assert_str_eq(storet_list(stores[i], "")->text, wanted);
+        storet_close(stores[i], 2000);
     }
     fw_kv *same = redist_open_as(redis.port, "/2/a", &options);
-    ck_assert_str_eq(redist_get(same, "k")->text, "k=4;");
-    redist_close(same, 2000);
+    ck_assert_str_eq(storet_get(same, "k")->text, "k=4;");
+    storet_close(same, 2000);
     fw_kv *none = redist_open_as(redis.port, "/999", &options);
-    const redist_answer *answer = redist_get(none, "k");
+    const storet_answer *answer = storet_get(none, "k");
     FWT_ERR(answer->status, FW_ESTORE);
     ck_assert_ptr_nonnull(strstr(answer->detail, "out of range"));
-    redist_close(none, 2000);
+    storet_close(none, 2000);
 }
 END_TEST
 

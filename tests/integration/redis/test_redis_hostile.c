@@ -95,12 +95,12 @@ static void learn_hash(void)
     fwt_loop_setup();
     fw_kv *kv = redist_open(redis.port, "", 3000);
     redist_cli(redis.port, "CONFIG", "SET", "slowlog-log-slower-than", "0", NULL);
-    FWT_OK(redist_put(kv, "a", "1")->status);
+    FWT_OK(storet_put(kv, "a", "1")->status);
     const char *log = redist_cli(redis.port, "SLOWLOG", "GET", "10", NULL);
     const char *hash = strstr(log, "EVALSHA\n");
     ck_assert_ptr_nonnull(hash);
     snprintf(loaded, sizeof loaded, "$40\r\n%.40s\r\n", hash + 8);
-    redist_close(kv, 2000);
+    storet_close(kv, 2000);
     fwt_loop_teardown();
     fwt_redis_kill(&redis);
 }
@@ -125,13 +125,13 @@ START_TEST(nonsense_in_the_greeting_is_no_store)
         struct liar liar;
         int port = liar_start(&liar, texts);
         fw_kv *kv = redist_open(port, "", 700);
-        redist_watcher watcher;
-        redist_watch(&watcher, kv, "", true);
-        int status = redist_put(kv, "a", "1")->status;
+        storet_watcher watcher;
+        storet_watch(&watcher, kv, "", true);
+        int status = storet_put(kv, "a", "1")->status;
         ck_assert_msg(status == FW_EUNREACHABLE || status == FW_ESTORE, "%s: %s", greetings[i],
                       fw_error_name(status));
-        redist_close(kv, 2000);
-        redist_watcher_fini(&watcher);
+        storet_close(kv, 2000);
+        storet_watcher_fini(&watcher);
         liar_end(&liar);
     }
 }
@@ -161,18 +161,18 @@ START_TEST(nonsense_as_an_answer_is_an_error)
         struct liar liar;
         int port = liar_start(&liar, texts);
         fw_kv *kv = redist_open(port, "", 500);
-        FWT_ERR(redist_get(kv, "a")->status, FW_ESTORE);
-        redist_watcher watcher;
-        redist_watch(&watcher, kv, "", true);
-        redist_answer list = {.text = NULL};
-        FWT_OK(fw_kv_list(kv, "", redist_on_done, &list));
-        redist_await(&list);
+        FWT_ERR(storet_get(kv, "a")->status, FW_ESTORE);
+        storet_watcher watcher;
+        storet_watch(&watcher, kv, "", true);
+        storet_answer list = {.text = NULL};
+        FWT_OK(fw_kv_list(kv, "", storet_on_done, &list));
+        storet_await(&list);
         free(list.text);
-        redist_lease lease;
-        redist_lease_new(&lease, kv, 5000);
+        storet_lease lease;
+        storet_lease_new(&lease, kv, 5000);
         ck_assert_int_ne(lease.status, FW_OK);
-        redist_close(kv, 3000);
-        redist_watcher_fini(&watcher);
+        storet_close(kv, 3000);
+        storet_watcher_fini(&watcher);
         liar_end(&liar);
     }
 }
@@ -185,10 +185,10 @@ START_TEST(answers_that_nobody_asked_for_end_the_connection)
     struct liar liar;
     int port = liar_start(&liar, texts);
     fw_kv *kv = redist_open(port, "", 700);
-    FWT_ERR(redist_put(kv, "a", "1")->status, FW_ESTORE);
-    int status = redist_get(kv, "a")->status;
+    FWT_ERR(storet_put(kv, "a", "1")->status, FW_ESTORE);
+    int status = storet_get(kv, "a")->status;
     ck_assert(status == FW_ESTORE || status == FW_EUNREACHABLE);
-    redist_close(kv, 3000);
+    storet_close(kv, 3000);
     liar_end(&liar);
 }
 END_TEST

@@ -16,7 +16,7 @@ static void stop(void)
 }
 
 /* So that a write is not sent to the server that was there. */
-static void expect_stales(const redist_watcher *watcher, size_t count)
+static void expect_stales(const storet_watcher *watcher, size_t count)
 {
     while (watcher->stales < count)
         fwt_run_for(1);
@@ -25,11 +25,11 @@ static void expect_stales(const redist_watcher *watcher, size_t count)
 /* Many puts without waiting for each. */
 static void put_many(fw_kv *kv, const char *key, fw_slice value, size_t count)
 {
-    redist_answer *answers = calloc(count, sizeof *answers);
+    storet_answer *answers = calloc(count, sizeof *answers);
     for (size_t i = 0; i < count; i++)
-        FWT_OK(fw_kv_put(kv, key, value, NULL, redist_on_done, &answers[i]));
+        FWT_OK(fw_kv_put(kv, key, value, NULL, storet_on_done, &answers[i]));
     for (size_t i = 0; i < count; i++) {
-        redist_await(&answers[i]);
+        storet_await(&answers[i]);
         FWT_OK(answers[i].status);
         free(answers[i].text);
     }
@@ -39,10 +39,10 @@ static void put_many(fw_kv *kv, const char *key, fw_slice value, size_t count)
 START_TEST(a_killed_server_is_resumed_without_a_resync)
 {
     fw_kv *kv = redist_open(redis.port, "/0/p", 3000);
-    FWT_OK(redist_put(kv, "a", "0")->status);
-    redist_watcher watcher;
-    redist_watch(&watcher, kv, "", true);
-    redist_expect(&watcher, "+a=0 | ");
+    FWT_OK(storet_put(kv, "a", "0")->status);
+    storet_watcher watcher;
+    storet_watch(&watcher, kv, "", true);
+    storet_expect(&watcher, "+a=0 | ");
     for (int i = 1; i <= 3; i++) {
         char value[16], wanted[32];
         fwt_redis_kill(&redis);
@@ -50,15 +50,15 @@ START_TEST(a_killed_server_is_resumed_without_a_resync)
         fwt_redis_restart(&redis);
         snprintf(value, sizeof value, "%d", i);
         snprintf(wanted, sizeof wanted, "+a=%d ", i);
-        FWT_OK(redist_put(kv, "a", value)->status);
-        redist_expect(&watcher, wanted);
+        FWT_OK(storet_put(kv, "a", value)->status);
+        storet_expect(&watcher, wanted);
     }
-    char *data = redist_data(&watcher);
+    char *data = storet_data(&watcher);
     ck_assert_str_eq(data, "+a=0 | +a=1 +a=2 +a=3 ");
     ck_assert_uint_ge(watcher.stales, 3);
     free(data);
-    redist_close(kv, 2000);
-    redist_watcher_fini(&watcher);
+    storet_close(kv, 2000);
+    storet_watcher_fini(&watcher);
 }
 END_TEST
 
@@ -67,36 +67,36 @@ START_TEST(what_happened_while_it_was_cut_off_comes_in_order)
     fwt_proxy *proxy = fwt_proxy_start(redis.port);
     fw_kv *far = redist_open(fwt_proxy_port(proxy), "/0/p", 3000);
     fw_kv *near = redist_open(redis.port, "/0/p", 3000);
-    redist_watcher tree, key;
-    redist_watch(&tree, far, "t", true);
-    redist_watch(&key, far, "t/a", false);
-    redist_expect(&tree, "| ");
-    redist_expect(&key, "| ");
+    storet_watcher tree, key;
+    storet_watch(&tree, far, "t", true);
+    storet_watch(&key, far, "t/a", false);
+    storet_expect(&tree, "| ");
+    storet_expect(&key, "| ");
     fwt_proxy_refuse(proxy);
     fwt_proxy_cut(proxy, true);
-    redist_expect(&tree, "stale ");
-    redist_expect(&key, "stale ");
-    FWT_OK(redist_put(near, "t/a", "1")->status);
-    FWT_OK(redist_put(near, "other", "1")->status);
-    FWT_OK(redist_put(near, "t/b", "1")->status);
-    FWT_OK(redist_delete(near, "t/a")->status);
-    FWT_OK(redist_put(near, "t/a", "2")->status);
+    storet_expect(&tree, "stale ");
+    storet_expect(&key, "stale ");
+    FWT_OK(storet_put(near, "t/a", "1")->status);
+    FWT_OK(storet_put(near, "other", "1")->status);
+    FWT_OK(storet_put(near, "t/b", "1")->status);
+    FWT_OK(storet_delete(near, "t/a")->status);
+    FWT_OK(storet_put(near, "t/a", "2")->status);
     fwt_proxy_pass(proxy);
-    redist_expect(&tree, "live ");
-    redist_expect(&key, "live ");
-    FWT_OK(redist_put(near, "t/a", "3")->status);
-    redist_expect(&tree, "+t/a=3 ");
-    redist_expect(&key, "+t/a=3 ");
-    char *data = redist_data(&tree);
+    storet_expect(&tree, "live ");
+    storet_expect(&key, "live ");
+    FWT_OK(storet_put(near, "t/a", "3")->status);
+    storet_expect(&tree, "+t/a=3 ");
+    storet_expect(&key, "+t/a=3 ");
+    char *data = storet_data(&tree);
     ck_assert_str_eq(data, "| +t/a=1 +t/b=1 -t/a +t/a=2 +t/a=3 ");
     free(data);
-    data = redist_data(&key);
+    data = storet_data(&key);
     ck_assert_str_eq(data, "| +t/a=1 -t/a +t/a=2 +t/a=3 ");
     free(data);
-    redist_close(far, 2000);
-    redist_close(near, 2000);
-    redist_watcher_fini(&tree);
-    redist_watcher_fini(&key);
+    storet_close(far, 2000);
+    storet_close(near, 2000);
+    storet_watcher_fini(&tree);
+    storet_watcher_fini(&key);
     fwt_proxy_end(proxy);
 }
 END_TEST
@@ -104,55 +104,55 @@ END_TEST
 START_TEST(a_server_that_hangs_is_noticed_and_resumed)
 {
     fw_kv *kv = redist_open(redis.port, "/0/p", 3000);
-    redist_watcher watcher;
-    redist_watch(&watcher, kv, "", true);
-    redist_expect(&watcher, "| ");
+    storet_watcher watcher;
+    storet_watch(&watcher, kv, "", true);
+    storet_expect(&watcher, "| ");
     fwt_proc_signal(redis.proc, SIGSTOP);
-    redist_expect(&watcher, "stale ");
+    storet_expect(&watcher, "stale ");
     FWT_ERR(watcher.reason, FW_EUNREACHABLE);
     fwt_proc_signal(redis.proc, SIGCONT);
-    redist_expect(&watcher, "live ");
-    FWT_OK(redist_put(kv, "a", "1")->status);
-    redist_expect(&watcher, "+a=1 ");
+    storet_expect(&watcher, "live ");
+    FWT_OK(storet_put(kv, "a", "1")->status);
+    storet_expect(&watcher, "+a=1 ");
     ck_assert_str_eq(watcher.record, "| stale live +a=1 ");
-    redist_close(kv, 2000);
-    redist_watcher_fini(&watcher);
+    storet_close(kv, 2000);
+    storet_watcher_fini(&watcher);
 }
 END_TEST
 
 START_TEST(a_wiped_store_is_resynced_and_its_revisions_go_on)
 {
     fw_kv *kv = redist_open(redis.port, "/0/p", 3000);
-    FWT_OK(redist_put(kv, "a", "1")->status);
-    FWT_OK(redist_put(kv, "b", "1")->status);
-    int64_t before = redist_put(kv, "b", "2")->revision;
-    redist_watcher watcher, late;
-    redist_watch(&watcher, kv, "", true);
-    redist_expect(&watcher, "| ");
+    FWT_OK(storet_put(kv, "a", "1")->status);
+    FWT_OK(storet_put(kv, "b", "1")->status);
+    int64_t before = storet_put(kv, "b", "2")->revision;
+    storet_watcher watcher, late;
+    storet_watch(&watcher, kv, "", true);
+    storet_expect(&watcher, "| ");
     redist_cli(redis.port, "FLUSHALL", NULL);
-    redist_expect(&watcher, "resync ");
-    redist_expect(&watcher, "-b "); /* in whatever order */
+    storet_expect(&watcher, "resync ");
+    storet_expect(&watcher, "-b "); /* in whatever order */
     ck_assert_int_gt(watcher.last_revision, before);
     int64_t deleted = watcher.last_revision;
     /* Wiped and written anew before anybody looks. */
-    FWT_OK(redist_put(kv, "c", "1")->status);
-    redist_expect(&watcher, "+c=1 ");
+    FWT_OK(storet_put(kv, "c", "1")->status);
+    storet_expect(&watcher, "+c=1 ");
     ck_assert_int_gt(watcher.last_revision, deleted);
     redist_cli(redis.port, "FLUSHALL", NULL);
-    int64_t after = redist_put(kv, "d", "1")->revision;
+    int64_t after = storet_put(kv, "d", "1")->revision;
     ck_assert_int_gt(after, watcher.last_revision);
-    redist_expect(&watcher, "-c ");
-    redist_expect(&watcher, "+d=1 ");
-    redist_watch(&late, kv, "", true);
-    redist_expect(&late, "+d=1 | ");
-    FWT_OK(redist_put(kv, "e", "1")->status);
-    redist_expect(&watcher, "+e=1 ");
-    redist_expect(&late, "+e=1 ");
+    storet_expect(&watcher, "-c ");
+    storet_expect(&watcher, "+d=1 ");
+    storet_watch(&late, kv, "", true);
+    storet_expect(&late, "+d=1 | ");
+    FWT_OK(storet_put(kv, "e", "1")->status);
+    storet_expect(&watcher, "+e=1 ");
+    storet_expect(&late, "+e=1 ");
     ck_assert_uint_eq(watcher.resyncs, 2);
     ck_assert_str_eq(late.record, "+d=1 | +e=1 ");
-    redist_close(kv, 2000);
-    redist_watcher_fini(&watcher);
-    redist_watcher_fini(&late);
+    storet_close(kv, 2000);
+    storet_watcher_fini(&watcher);
+    storet_watcher_fini(&late);
 }
 END_TEST
 
@@ -161,34 +161,34 @@ START_TEST(a_store_that_went_back_and_on_is_not_mistaken_for_the_old_one)
     /* What was written after the copy is lost, as in a failover, and other things are written
      * instead. */
     fw_kv *kv = redist_open(redis.port, "/0/p", 3000);
-    FWT_OK(redist_put(kv, "kept", "1")->status);
-    redist_watcher watcher;
-    redist_watch(&watcher, kv, "", true);
-    redist_expect(&watcher, "| ");
+    FWT_OK(storet_put(kv, "kept", "1")->status);
+    storet_watcher watcher;
+    storet_watch(&watcher, kv, "", true);
+    storet_expect(&watcher, "| ");
     char copy[300], command[900];
     snprintf(copy, sizeof copy, "%s.copy", redis.data_dir);
     fwt_redis_kill(&redis);
     snprintf(command, sizeof command, "cp -r %s %s", redis.data_dir, copy);
     const char *save[] = {"sh", "-c", command, NULL};
-    ck_assert_int_eq(fwt_run(save, NULL, NULL, NULL, REDIST_WAIT_MS), 0);
+    ck_assert_int_eq(fwt_run(save, NULL, NULL, NULL, STORET_WAIT_MS), 0);
     expect_stales(&watcher, 1);
     fwt_redis_restart(&redis);
-    FWT_OK(redist_put(kv, "lost", "1")->status);
-    redist_expect(&watcher, "+lost=1 ");
+    FWT_OK(storet_put(kv, "lost", "1")->status);
+    storet_expect(&watcher, "+lost=1 ");
     fwt_redis_kill(&redis);
     snprintf(command, sizeof command, "rm -r %s && mv %s %s", redis.data_dir, copy, redis.data_dir);
     const char *restore[] = {"sh", "-c", command, NULL};
-    ck_assert_int_eq(fwt_run(restore, NULL, NULL, NULL, REDIST_WAIT_MS), 0);
+    ck_assert_int_eq(fwt_run(restore, NULL, NULL, NULL, STORET_WAIT_MS), 0);
     expect_stales(&watcher, 2);
     fwt_redis_restart(&redis);
-    FWT_OK(redist_put(kv, "instead", "1")->status);
-    redist_expect(&watcher, "resync ");
-    redist_expect(&watcher, "-lost ");
-    redist_expect(&watcher, "+instead=1 ");
-    ck_assert_str_eq(redist_list(kv, "")->text, "instead=1;kept=1;");
+    FWT_OK(storet_put(kv, "instead", "1")->status);
+    storet_expect(&watcher, "resync ");
+    storet_expect(&watcher, "-lost ");
+    storet_expect(&watcher, "+instead=1 ");
+    ck_assert_str_eq(storet_list(kv, "")->text, "instead=1;kept=1;");
     ck_assert_ptr_null(strstr(watcher.record, "-kept "));
-    redist_close(kv, 2000);
-    redist_watcher_fini(&watcher);
+    storet_close(kv, 2000);
+    storet_watcher_fini(&watcher);
 }
 END_TEST
 
@@ -201,41 +201,41 @@ START_TEST(a_watch_behind_the_log_is_resynced)
     fwt_proxy *proxy = fwt_proxy_start(redis.port);
     fw_kv *far = redist_open(fwt_proxy_port(proxy), "/0/p", 3000);
     fw_kv *near = redist_open(redis.port, "/0/p", 15000);
-    FWT_OK(redist_put(near, "kept", "1")->status);
-    redist_watcher watcher;
-    redist_watch(&watcher, far, "", true);
-    redist_expect(&watcher, "| ");
+    FWT_OK(storet_put(near, "kept", "1")->status);
+    storet_watcher watcher;
+    storet_watch(&watcher, far, "", true);
+    storet_expect(&watcher, "| ");
     char *value = calloc(1, 1024 * 1024);
     for (size_t i = 0; i < 2; i++) {
-        FWT_OK(redist_put(near, "gone", "1")->status);
-        redist_expect(&watcher, "+gone=1 ");
+        FWT_OK(storet_put(near, "gone", "1")->status);
+        storet_expect(&watcher, "+gone=1 ");
         fwt_proxy_refuse(proxy);
         fwt_proxy_cut(proxy, false);
-        redist_expect(&watcher, "stale ");
-        FWT_OK(redist_delete(near, "gone")->status);
+        storet_expect(&watcher, "stale ");
+        FWT_OK(storet_delete(near, "gone")->status);
         put_many(near, "flood", (fw_slice){value, floods[i].bytes}, floods[i].count);
         size_t len = strtoul(redist_cli(redis.port, "XLEN", "{fairway/p}:log", NULL), NULL, 10);
         ck_assert_uint_le(len, 16384);
         ck_assert_uint_ge(len, 14);
         fwt_proxy_pass(proxy);
-        redist_expect(&watcher, "resync ");
-        FWT_OK(redist_put(near, "end", "1")->status);
-        redist_expect(&watcher, "+end=1 ");
+        storet_expect(&watcher, "resync ");
+        FWT_OK(storet_put(near, "end", "1")->status);
+        storet_expect(&watcher, "+end=1 ");
         ck_assert_uint_eq(watcher.resyncs, 1);
         ck_assert_ptr_nonnull(strstr(watcher.record, "-gone "));
         ck_assert_ptr_null(strstr(watcher.record, "-kept "));
         ck_assert_uint_eq(watcher.puts, 4 + i); /* in the second, the first one's flood is there */
         fw_kv_watch_close(watcher.watch, NULL, NULL);
         fwt_run_for(20);
-        redist_watcher_fini(&watcher);
-        FWT_OK(redist_delete(near, "end")->status);
-        redist_watch(&watcher, far, "", true);
-        redist_expect(&watcher, "| ");
+        storet_watcher_fini(&watcher);
+        FWT_OK(storet_delete(near, "end")->status);
+        storet_watch(&watcher, far, "", true);
+        storet_expect(&watcher, "| ");
     }
     free(value);
-    redist_close(far, 2000);
-    redist_close(near, 2000);
-    redist_watcher_fini(&watcher);
+    storet_close(far, 2000);
+    storet_close(near, 2000);
+    storet_watcher_fini(&watcher);
     fwt_proxy_end(proxy);
 }
 END_TEST
@@ -244,34 +244,34 @@ START_TEST(a_revision_larger_than_the_log_is_resynced)
 {
     enum { KEYS = 17000 };
     fw_kv *kv = redist_open(redis.port, "/0/p", 15000);
-    redist_answer *answers = calloc(KEYS, sizeof *answers);
+    storet_answer *answers = calloc(KEYS, sizeof *answers);
     for (size_t i = 0; i < KEYS; i++) {
         char key[32];
         snprintf(key, sizeof key, "k/%05zu", i);
-        FWT_OK(fw_kv_put(kv, key, redist_text("0"), NULL, redist_on_done, &answers[i]));
+        FWT_OK(fw_kv_put(kv, key, storet_text("0"), NULL, storet_on_done, &answers[i]));
     }
     for (size_t i = 0; i < KEYS; i++) {
-        redist_await(&answers[i]);
+        storet_await(&answers[i]);
         FWT_OK(answers[i].status);
         free(answers[i].text);
     }
     free(answers);
-    FWT_OK(redist_put(kv, "kept", "1")->status);
-    redist_watcher watcher;
-    redist_watch(&watcher, kv, "", true);
-    redist_expect(&watcher, "| ");
-    const redist_answer *answer = redist_delete_tree(kv, "k");
+    FWT_OK(storet_put(kv, "kept", "1")->status);
+    storet_watcher watcher;
+    storet_watch(&watcher, kv, "", true);
+    storet_expect(&watcher, "| ");
+    const storet_answer *answer = storet_delete_tree(kv, "k");
     FWT_OK(answer->status);
     ck_assert_uint_eq(answer->count, KEYS);
-    redist_expect(&watcher, "resync ");
-    FWT_OK(redist_put(kv, "end", "1")->status);
-    redist_expect(&watcher, "+end=1 ");
+    storet_expect(&watcher, "resync ");
+    FWT_OK(storet_put(kv, "end", "1")->status);
+    storet_expect(&watcher, "+end=1 ");
     ck_assert_uint_eq(watcher.deletes, KEYS);
     ck_assert_uint_eq(watcher.puts, KEYS + 2);
     ck_assert_uint_eq(watcher.resyncs, 1);
-    ck_assert_str_eq(redist_list(kv, "")->text, "end=1;kept=1;");
-    redist_close(kv, 2000);
-    redist_watcher_fini(&watcher);
+    ck_assert_str_eq(storet_list(kv, "")->text, "end=1;kept=1;");
+    storet_close(kv, 2000);
+    storet_watcher_fini(&watcher);
 }
 END_TEST
 
@@ -302,7 +302,7 @@ static void hammer(struct hammer *own)
         char key[16], value[16];
         snprintf(key, sizeof key, "k/%zu", own->asked % 50);
         snprintf(value, sizeof value, "%zu", own->asked++);
-        FWT_OK(fw_kv_put(own->kv, key, redist_text(value), NULL, on_hammered, own));
+        FWT_OK(fw_kv_put(own->kv, key, storet_text(value), NULL, on_hammered, own));
     }
 }
 
@@ -311,9 +311,9 @@ START_TEST(killed_connections_leave_no_gap)
     enum { PUTS = 4000 };
     fw_kv *kv = redist_open(redis.port, "/0/p", 5000),
           *calm = redist_open(redis.port, "/0/p", 5000);
-    redist_watcher watcher;
-    redist_watch(&watcher, kv, "k", true);
-    redist_expect(&watcher, "| ");
+    storet_watcher watcher;
+    storet_watch(&watcher, kv, "k", true);
+    storet_expect(&watcher, "| ");
     struct hammer own = {.kv = kv, .wanted = PUTS};
     hammer(&own);
     while (own.answered < PUTS) {
@@ -321,8 +321,8 @@ START_TEST(killed_connections_leave_no_gap)
         fwt_run_for(30);
     }
     ck_assert_uint_eq(own.other, 0);
-    FWT_OK(redist_put(calm, "k/end", "1")->status);
-    redist_expect(&watcher, "+k/end=1 ");
+    FWT_OK(storet_put(calm, "k/end", "1")->status);
+    storet_expect(&watcher, "+k/end=1 ");
     ck_assert_uint_eq(watcher.resyncs, 0);
     ck_assert_uint_ge(watcher.stales, 1);
     /* Every acknowledged put came, each once; of the unknown ones those that were done. */
@@ -330,28 +330,28 @@ START_TEST(killed_connections_leave_no_gap)
     ck_assert_uint_le(watcher.puts, own.acknowledged + own.unknown + 1);
     size_t logged = strtoul(redist_cli(redis.port, "XLEN", "{fairway/p}:log", NULL), NULL, 10);
     ck_assert_uint_eq(watcher.puts, logged);
-    redist_close(kv, 2000);
-    redist_close(calm, 2000);
-    redist_watcher_fini(&watcher);
+    storet_close(kv, 2000);
+    storet_close(calm, 2000);
+    storet_watcher_fini(&watcher);
 }
 END_TEST
 
 START_TEST(a_lost_bell_is_made_up_for_within_seconds)
 {
     fw_kv *kv = redist_open(redis.port, "/0/p", 3000);
-    FWT_OK(redist_put(kv, "a", "1")->status);
-    redist_watcher watcher;
-    redist_watch(&watcher, kv, "", true);
-    redist_expect(&watcher, "| ");
+    FWT_OK(storet_put(kv, "a", "1")->status);
+    storet_watcher watcher;
+    storet_watch(&watcher, kv, "", true);
+    storet_expect(&watcher, "| ");
     /* A bell that nobody hears: it stands later than anything that will be written. */
     redist_cli(redis.port, "XADD", "{fairway/p}:bell", "8000000000000000-0", "r", "1", NULL);
     redist_cli(redis.port, "DEL", "{fairway/p}:bell", NULL);
-    FWT_OK(redist_put(kv, "a", "2")->status);
+    FWT_OK(storet_put(kv, "a", "2")->status);
     redist_cli(redis.port, "DEL", "{fairway/p}:bell", NULL);
-    redist_expect(&watcher, "+a=2 ");
+    storet_expect(&watcher, "+a=2 ");
     ck_assert_uint_eq(watcher.stales, 0);
-    redist_close(kv, 2000);
-    redist_watcher_fini(&watcher);
+    storet_close(kv, 2000);
+    storet_watcher_fini(&watcher);
 }
 END_TEST
 
@@ -360,39 +360,39 @@ START_TEST(a_snapshot_of_many_pages_fits_what_follows)
     enum { KEYS = 5000, PUTS = 3000 };
     fw_kv *kv = redist_open(redis.port, "/0/p", 15000);
     fw_kv *writer = redist_open(redis.port, "/0/p", 15000);
-    static redist_answer answers[KEYS];
+    static storet_answer answers[KEYS];
     for (size_t i = 0; i < KEYS; i++) {
         char key[32];
         snprintf(key, sizeof key, "k/%04zu", i);
-        FWT_OK(fw_kv_put(kv, key, redist_text("0"), NULL, redist_on_done, &answers[i]));
+        FWT_OK(fw_kv_put(kv, key, storet_text("0"), NULL, storet_on_done, &answers[i]));
     }
     for (size_t i = 0; i < KEYS; i++) {
-        redist_await(&answers[i]);
+        storet_await(&answers[i]);
         FWT_OK(answers[i].status);
         free(answers[i].text);
     }
     /* While it is listed, somebody writes and deletes all over it. */
     struct hammer own = {.kv = writer, .wanted = PUTS};
     hammer(&own);
-    redist_watcher watcher;
-    redist_watch(&watcher, kv, "k", true);
-    redist_answer tree = {.text = NULL}, list = {.text = NULL};
-    FWT_OK(fw_kv_list(kv, "k", redist_on_done, &list));
-    FWT_OK(fw_kv_delete_tree(writer, "k/0001", redist_on_done, &tree));
-    fwt_run_count(&own.answered, PUTS, REDIST_WAIT_MS);
-    redist_await(&list);
-    redist_await(&tree);
+    storet_watcher watcher;
+    storet_watch(&watcher, kv, "k", true);
+    storet_answer tree = {.text = NULL}, list = {.text = NULL};
+    FWT_OK(fw_kv_list(kv, "k", storet_on_done, &list));
+    FWT_OK(fw_kv_delete_tree(writer, "k/0001", storet_on_done, &tree));
+    fwt_run_count(&own.answered, PUTS, STORET_WAIT_MS);
+    storet_await(&list);
+    storet_await(&tree);
     FWT_OK(list.status);
     ck_assert_uint_ge(list.count, KEYS);
     ck_assert_uint_le(list.count, KEYS + 50);
     free(list.text);
     free(tree.text);
-    FWT_OK(redist_put(kv, "k/zz", "end")->status);
-    redist_expect(&watcher, "+k/zz=end ");
+    FWT_OK(storet_put(kv, "k/zz", "end")->status);
+    storet_expect(&watcher, "+k/zz=end ");
     ck_assert_uint_eq(own.acknowledged, PUTS);
     ck_assert_uint_eq(watcher.resyncs, 0);
     /* The last that it heard of each key is what is there. */
-    const redist_answer *state = redist_list(kv, "k");
+    const storet_answer *state = storet_list(kv, "k");
     ck_assert_uint_eq(state->count, KEYS + 50 + 1);
     for (char *pair = strtok(state->text, ";"); pair; pair = strtok(NULL, ";")) {
         char text[64];
@@ -404,9 +404,9 @@ START_TEST(a_snapshot_of_many_pages_fits_what_follows)
                           latest[1 + strlen(pair)] == ' ',
                       "%s", pair);
     }
-    redist_close(kv, 2000);
-    redist_close(writer, 2000);
-    redist_watcher_fini(&watcher);
+    storet_close(kv, 2000);
+    storet_close(writer, 2000);
+    storet_watcher_fini(&watcher);
 }
 END_TEST
 
