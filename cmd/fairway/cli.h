@@ -178,6 +178,8 @@ int cli_filter_init(const cli_filter_options *options, cli_filter *ret_filter);
 void cli_filter_fini(cli_filter *filter);
 /* A name that no service can have is printed. Exit code or -1. */
 int cli_check_service(const char *name);
+/* The same of a name that no consumer can have; NULL and "" can be. */
+int cli_check_consumer(const char *name);
 
 /* ---- instances on the screen ---- */
 

@@ -89,15 +89,29 @@ void cli_filter_fini(cli_filter *filter)
         free(filter->texts[i]);
 }
 
-int cli_check_service(const char *name)
+/* What an instance of these names is refused for. */
+static int try_names(const char *service, const char *id)
 {
     const fw_instance *instance;
-    const fw_instance trial = {.service = name, .id = "x", .net = "tcp", .addr = "x:1"};
+    const fw_instance trial = {.service = service, .id = id, .net = "tcp", .addr = "x:1"};
     int err = fw_instance_create(&trial, &instance);
-    if (err)
-        return cli_fail_error(name, err, NULL);
-    fw_instance_release(instance);
-    return -1;
+    if (!err)
+        fw_instance_release(instance);
+    return err;
+}
+
+int cli_check_service(const char *name)
+{
+    int err = try_names(name, "x");
+    return err ? cli_fail_error(name, err, NULL) : -1;
+}
+
+int cli_check_consumer(const char *name)
+{
+    char what[300];
+    snprintf(what, sizeof what, "--consumer %s", name ? name : "");
+    return name && *name && try_names("x", name) ? cli_fail(EXIT_USAGE, what, "no such name can be")
+                                                 : -1;
 }
 
 /* ---- on the screen ---- */

@@ -137,7 +137,9 @@ int cmd_call(cli_context *cli, int argc, char **argv)
         return cli_fail(EXIT_USAGE, balancer_name, "no balancer of this name");
     if (!caller.count)
         return cli_fail(EXIT_USAGE, "--count 0", "value cannot be used");
-    rc = cli_open(cli);
+    rc = cli_check_consumer(consumer);
+    if (rc < 0)
+        rc = cli_open(cli);
     if (rc < 0)
         rc = cli_open_store(cli);
     if (rc >= 0)

@@ -164,6 +164,8 @@ int cmd_watch(cli_context *cli, int argc, char **argv)
     if (rc < 0)
         rc = cli_check_service(argv[0]);
     if (rc < 0)
+        rc = cli_check_consumer(watch.consumer);
+    if (rc < 0)
         rc = cli_filter_init(&filter, &watch.filter);
     watch.service = argv[0];
     if (rc < 0)

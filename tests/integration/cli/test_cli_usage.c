@@ -180,6 +180,8 @@ static const struct {
     {{"resolve", "a", "--meta", "=v"}, "=v"},
     {{"services", "--meta", "=v"}, "=v"},
     {{"watch", "a", "--meta", "=v"}, "=v"},
+    {{"watch", "a", "--consumer", "a b"}, "--consumer a b"},
+    {{"call", "a", "echo", "--consumer", "a/b"}, "--consumer a/b"},
     {{"doctor", "--ttl", "10ms"}, "--ttl"},
     {{"drain", "web"}, "web"},
     {{"drain", "web/a", "--timeout", "0"}, "--timeout 0"},
