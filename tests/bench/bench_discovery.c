@@ -335,7 +335,8 @@ static void put_next(void)
 static void write_all(fw_kv *kv, size_t count, bool all_new)
 {
     writer = (struct writer){.kv = kv, .count = count, .all_new = all_new};
-    for (size_t i = 0; i < 64; i++)
+    /* Changes come one by one, so that each is a message, however fast the store is. */
+    for (size_t i = 0; i < (all_new ? 64 : 1); i++)
         put_next();
     wait_for(&writer.done);
 }

@@ -312,7 +312,7 @@ def run_changes(bench):
 def run_store(bench, address):
     """What a change costs a process that watches, the store's client included."""
     results = in_lists("discovery_change_from_etcd", lambda count: load(
-        bench, "store", count, 20000, f"etcd://{address}/list{count}", timeout=600))
+        bench, "store", count, 5000, f"etcd://{address}/list{count}", timeout=600))
     compare_lists("discovery_change_from_etcd", results, "cpu_us", target=1.5, target_us=1000)
 
 
