@@ -38,8 +38,8 @@
 #define DEFAULT_HEALTHY_AFTER   2
 #define DEFAULT_MOST_AT_ONCE    32
 #define FIRST_MS                5 /* between the first probes of two targets */
-/* Begun in one turn: the others of the loop come in between, since beginning may cost a good part of
- * a millisecond (gRPC). */
+/* Begun in one turn: the others of the loop come in between, since beginning may cost a good part
+ * of a millisecond (gRPC). */
 #define STARTS_A_TURN 4
 /* A loop that comes so late to a timer looks at its sockets once more before it believes in it. */
 #define LATE_MS  20
