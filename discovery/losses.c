@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define WINDOW_MS 1000
+#define WINDOW_MS 30000
 
 struct losses {
     uint64_t since_ms;

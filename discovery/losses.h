@@ -1,4 +1,5 @@
-/* How many instances each service has lost within the last second. */
+/* How many instances each service has lost lately: the leases of those that have lost the store,
+ * and work on, end one after the other. */
 #ifndef FWI_LOSSES_H
 #define FWI_LOSSES_H
 
@@ -11,7 +12,7 @@ typedef struct fwi_losses {
 
 /* Counts one that happened now. Without memory it counts as a single one. */
 void fwi_losses_add(fwi_losses *losses, const char *service, uint64_t now_ms);
-/* Those of the second that began with the first of them. */
+/* Those of the half minute that began with the first of them. */
 size_t fwi_losses_count(const fwi_losses *losses, const char *service);
 void fwi_losses_fini(fwi_losses *losses);
 

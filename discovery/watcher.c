@@ -6,8 +6,9 @@
  * long as they have it, it is in `instances`. What counts as many at once is counted for each
  * service, a whole batch before its first deletion is looked at.
  *
- * With a file, the list begins as it was saved. `unconfirmed` is what of it the store has not
- * spoken of yet; when the store's first list is complete, that is gone.
+ * With a file, the list begins as it was saved, and the store is asked for its own only then: a
+ * store that was emptied meanwhile must not be believed at once. `unconfirmed` is what of it the
+ * store has not spoken of yet; when the store's first list is complete, that is lost.
  *
  * A watcher that is announced stands in the store before it asks for the list. So whoever drains an
  * instance and does not find it among the consumers knows that its list will have the mark.
@@ -50,6 +51,7 @@ struct fw_watcher {
     int64_t saved_ms;    /* of the list that was restored, or 0 */
     size_t open_parts;   /* the watch, the consumer and the file */
     int64_t revision;
+    bool awaits_file, awaits_consumer; /* before the store is asked for the list */
     bool synced, resyncing, stale, ended, closing;
     bool has_news; /* the consumer has not told yet that something is offline, or gone */
     uint64_t stale_since_ms;
@@ -432,16 +434,25 @@ static bool emit_added(const fw_instance *instance, void *arg)
     return !watcher->closing;
 }
 
-static void on_file_read(const fwi_saved_list *list, int error, void *arg)
+static int start_watch(fw_watcher *watcher)
 {
-    fw_watcher *watcher = arg;
-    if (error && error != UV_ENOENT)
-        fwi_log(FW_LOG_WARN, "watcher", "saved list not used",
-                FWI_TEXT("path", watcher->options.saved_list),
-                FWI_TEXT("reason", fw_strerror(error)));
-    /* Once the store has spoken, older news is of no use. */
-    if (error || watcher->synced || watcher->instances || watcher->closing)
-        return;
+    if (watcher->awaits_file || watcher->awaits_consumer)
+        return FW_OK;
+    int err =
+        fw_kv_watch_tree(watcher->kv, watcher->prefix, on_kv_events, watcher, &watcher->watch);
+    watcher->open_parts += !err;
+    return err;
+}
+
+static void start_watch_later(fw_watcher *watcher)
+{
+    int err = watcher->closing ? FW_OK : start_watch(watcher);
+    if (err)
+        fail(watcher, err, "");
+}
+
+static void restore(fw_watcher *watcher, const fwi_saved_list *list)
+{
     watcher->instances = fwi_set_acquire(list->instances);
     watcher->unconfirmed = fwi_set_acquire(list->instances);
     watcher->saved_ms = list->saved_ms;
@@ -449,6 +460,19 @@ static void on_file_read(const fwi_saved_list *list, int error, void *arg)
     forget_snapshot(watcher);
     fwi_set_each(list->instances, emit_added, watcher);
     emit(watcher, FW_WATCHER_RESTORED, NULL, list->revision, FW_OK, "");
+}
+
+static void on_file_read(const fwi_saved_list *list, int error, void *arg)
+{
+    fw_watcher *watcher = arg;
+    watcher->awaits_file = false;
+    if (!error)
+        restore(watcher, list);
+    else if (error != UV_ENOENT)
+        fwi_log(FW_LOG_WARN, "watcher", "saved list not used",
+                FWI_TEXT("path", watcher->options.saved_list),
+                FWI_TEXT("reason", fw_strerror(error)));
+    start_watch_later(watcher);
 }
 
 static void on_file_write(fwi_saved_list *ret_list, void *arg)
@@ -472,23 +496,15 @@ static int open_file(fw_watcher *watcher)
                                      .arg = watcher};
     int err = fwi_list_file_new(fw_kv_loop(watcher->kv), &options, &watcher->file);
     watcher->open_parts += !err;
-    return err;
-}
-
-static int start_watch(fw_watcher *watcher)
-{
-    int err =
-        fw_kv_watch_tree(watcher->kv, watcher->prefix, on_kv_events, watcher, &watcher->watch);
-    watcher->open_parts += !err;
+    watcher->awaits_file = !err;
     return err;
 }
 
 static void on_consumer_ready(void *arg)
 {
     fw_watcher *watcher = arg;
-    int err = start_watch(watcher);
-    if (err)
-        fail(watcher, err, "");
+    watcher->awaits_consumer = false;
+    start_watch_later(watcher);
 }
 
 static int announce(fw_watcher *watcher, const char *service)
@@ -502,6 +518,7 @@ static int announce(fw_watcher *watcher, const char *service)
     int err = fwi_consumer_new(watcher->kv, &options, &watcher->consumer);
     watcher->options.consumer = NULL; /* only lent */
     watcher->open_parts += !err;
+    watcher->awaits_consumer = !err;
     return err;
 }
 
@@ -539,21 +556,23 @@ int fwi_watcher_new(fw_kv *kv, const char *service, const fw_watcher_options *op
         err = UV_ENOMEM;
     if (!err && options->saved_list && !(watcher->options.saved_list = strdup(options->saved_list)))
         err = UV_ENOMEM;
-    if (!err)
-        err = watcher->options.consumer ? announce(watcher, service) : start_watch(watcher);
+    if (!err && watcher->options.consumer)
+        err = announce(watcher, service);
     if (err) {
         watcher_free(watcher);
         return err;
     }
     err = open_file(watcher);
-    if (err) {
-        /* Without its file it lives on: the store is what counts. */
+    if (err) /* without its file it lives on: the store is what counts */
         fwi_log(FW_LOG_WARN, "watcher", "saved list not used",
                 FWI_TEXT("path", watcher->options.saved_list),
                 FWI_TEXT("reason", fw_strerror(err)));
-    }
-    *ret_watcher = watcher;
-    return FW_OK;
+    err = start_watch(watcher);
+    if (err)
+        watcher_free(watcher);
+    else
+        *ret_watcher = watcher;
+    return err;
 }
 
 int fw_watcher_new(fw_kv *kv, const char *service, const fw_watcher_options *options,

@@ -12,6 +12,7 @@
 
 static fw_kv *kv;
 static fw_kv_watch *kv_watch;
+static size_t asked; /* for the list */
 
 static int open_quiet(fw_kv *opened, const fw_url *url, const fwi_kv_access *access,
                       void **ret_store)
@@ -31,6 +32,7 @@ static void watch_start(void *store, fw_kv_watch *watch)
 {
     (void)store;
     kv_watch = watch;
+    asked++;
 }
 
 static void watch_stop(void *store, fw_kv_watch *watch)
@@ -57,7 +59,7 @@ static void put_in_list(const char *id, const char *json, int64_t revision)
 
 static fw_watcher *watcher;
 static char seen[1024], path[512];
-static size_t closed, restored;
+static size_t closed, removed;
 
 static void on_event(fw_watcher *from, const fw_watcher_event *event, void *arg)
 {
@@ -70,7 +72,7 @@ static void on_event(fw_watcher *from, const fw_watcher_event *event, void *arg)
     size_t len = strlen(seen);
     snprintf(seen + len, sizeof seen - len, "%s%s ", marks[event->type],
              event->instance ? event->instance->id : "");
-    restored += event->type == FW_WATCHER_RESTORED;
+    removed += event->type == FW_WATCHER_REMOVED;
 }
 
 static void on_closed(void *arg)
@@ -86,6 +88,14 @@ static void start(void)
     fw_watcher_options options = {.on_event = on_event, .saved_list = path};
     FWT_OK(fw_watcher_new(kv, NULL, &options, &watcher));
     ck_assert_uint_eq(fw_watcher_age_ms(watcher), UINT64_MAX);
+    ck_assert_ptr_null(kv_watch); /* the file comes first */
+}
+
+static void start_and_wait(void)
+{
+    asked = 0;
+    start();
+    fwt_run_count(&asked, 1, 5000);
 }
 
 static void stop(void)
@@ -106,7 +116,7 @@ static void set_up(void)
 /* Leaves a file with a, b and c. */
 static void save_three(void)
 {
-    start();
+    start_and_wait();
     fwi_kv_watch_list_begin(kv_watch);
     put_in_list("a", "{\"addr\":\"127.0.0.1:1\"}", 3);
     put_in_list("b", "{\"addr\":\"127.0.0.1:2\"}", 4);
@@ -120,8 +130,7 @@ START_TEST(a_list_is_restored_and_then_made_right)
 {
     set_up();
     save_three();
-    start();
-    fwt_run_count(&restored, 1, 5000);
+    start_and_wait();
     ck_assert_str_eq(seen, "+a +b +c R ");
     const fw_snapshot *snapshot;
     FWT_OK(fw_watcher_snapshot(watcher, &snapshot));
@@ -161,7 +170,7 @@ static void see_change(const fw_watcher_change *change, void *arg)
 START_TEST(a_list_ages_while_the_store_is_away)
 {
     set_up();
-    start();
+    start_and_wait();
     fwi_kv_watch_list_begin(kv_watch);
     ck_assert(fwi_kv_watch_list_end(kv_watch, 1));
     ck_assert_uint_eq(fw_watcher_age_ms(watcher), 0);
@@ -189,17 +198,35 @@ START_TEST(a_list_ages_while_the_store_is_away)
 }
 END_TEST
 
-START_TEST(a_list_read_after_the_store_spoke_is_not_used)
+/* The store was emptied while nobody watched: that is believed of those that do not answer. */
+START_TEST(an_emptied_store_is_not_believed_at_once)
 {
     set_up();
     save_three();
-    start();
+    start_and_wait();
+    *seen = 0;
     fwi_kv_watch_list_begin(kv_watch);
-    put_in_list("z", "{\"addr\":\"127.0.0.1:1\"}", 13);
-    ck_assert(fwi_kv_watch_list_end(kv_watch, 13));
-    stop(); /* the file was read meanwhile */
-    ck_assert_str_eq(seen, "+z S ");
-    ck_assert_uint_eq(restored, 0);
+    ck_assert(fwi_kv_watch_list_end(kv_watch, 1));
+    ck_assert_str_eq(seen, "S ");
+    const fw_snapshot *snapshot;
+    FWT_OK(fw_watcher_snapshot(watcher, &snapshot));
+    ck_assert_uint_eq(snapshot->count, 3);
+    fw_snapshot_release(snapshot);
+    removed = 0;
+    fwt_run_count(&removed, 3, 10000);
+    stop();
+}
+END_TEST
+
+START_TEST(a_watcher_is_closed_before_its_file_is_read)
+{
+    set_up();
+    save_three();
+    asked = 0;
+    start();
+    stop();
+    ck_assert_uint_eq(asked, 0);
+    ck_assert_str_eq(seen, "");
 }
 END_TEST
 
@@ -212,12 +239,11 @@ START_TEST(a_broken_file_is_not_used_and_replaced)
     fseek(file, 40, SEEK_SET);
     fputc('!', file);
     fclose(file);
-    start();
+    start_and_wait();
     stop();
     ck_assert_str_eq(seen, "");
     save_three();
-    start();
-    fwt_run_count(&restored, 1, 5000);
+    start_and_wait();
     ck_assert_str_eq(seen, "+a +b +c R ");
     stop();
 }
@@ -229,7 +255,8 @@ int main(void)
     TCase *tcase = fwt_tcase(suite, "restored", 60);
     tcase_add_test(tcase, a_list_is_restored_and_then_made_right);
     tcase_add_test(tcase, a_list_ages_while_the_store_is_away);
-    tcase_add_test(tcase, a_list_read_after_the_store_spoke_is_not_used);
+    tcase_add_test(tcase, an_emptied_store_is_not_believed_at_once);
+    tcase_add_test(tcase, a_watcher_is_closed_before_its_file_is_read);
     tcase_add_test(tcase, a_broken_file_is_not_used_and_replaced);
     return fwt_main(suite);
 }
