@@ -11,7 +11,6 @@
 #include "keys.h"
 
 #include <cjson/cJSON.h>
-#include <ctype.h>
 #include <fairway/error.h>
 #include <fairway/url.h>
 #include <stdatomic.h>
@@ -25,15 +24,6 @@ struct counted {
     fw_instance instance;
     /* then the metadata fields, then all texts */
 };
-
-bool fwi_name_valid(const char *name)
-{
-    size_t len = strlen(name);
-    for (const char *p = name; *p; p++)
-        if (!isalnum((unsigned char)*p) && !strchr("._-", *p))
-            return false;
-    return len >= 1 && len <= FWI_MAX_NAME_BYTES;
-}
 
 static int by_name(const void *a, const void *b)
 {

@@ -12,5 +12,8 @@
 
 /* Letters, digits, '.', '_' and '-', 1 to 128 bytes. */
 FWI_API bool fwi_name_valid(const char *name);
+/* Splits services/<service>/<instance id>, each into FWI_MAX_NAME_BYTES + 1 bytes. False if the key
+ * is not of that form, or a name is not valid. */
+bool fwi_node_key_split(const char *key, char *ret_service, char *ret_id);
 
 #endif

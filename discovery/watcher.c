@@ -158,20 +158,6 @@ static void fail(fw_watcher *watcher, int reason, const char *detail)
     watcher->ended = true;
 }
 
-/* Splits services/<service>/<id>; false if the key is not of that form. */
-static bool split_key(const char *key, char *ret_service, char *ret_id)
-{
-    static const char prefix[] = FWI_SERVICES_PREFIX "/";
-    if (strncmp(key, prefix, sizeof prefix - 1))
-        return false;
-    const char *service = key + sizeof prefix - 1, *slash = strchr(service, '/');
-    if (!slash || slash - service > FWI_MAX_NAME_BYTES || strlen(slash + 1) > FWI_MAX_NAME_BYTES)
-        return false;
-    snprintf(ret_service, FWI_MAX_NAME_BYTES + 1, "%.*s", (int)(slash - service), service);
-    snprintf(ret_id, FWI_MAX_NAME_BYTES + 1, "%s", slash + 1);
-    return fwi_name_valid(ret_service) && fwi_name_valid(ret_id);
-}
-
 static void touch_file(fw_watcher *watcher)
 {
     if (watcher->file && watcher->synced)
@@ -283,14 +269,14 @@ static void on_delete(fw_watcher *watcher, const fw_kv_pair *pair)
 {
     watcher->has_news = true;
     char service[FWI_MAX_NAME_BYTES + 1], id[FWI_MAX_NAME_BYTES + 1];
-    if (split_key(pair->key, service, id) && !FWI_FAULT(FWI_IGNORE_REMOVALS))
+    if (fwi_node_key_split(pair->key, service, id) && !FWI_FAULT(FWI_IGNORE_REMOVALS))
         lose_instance(watcher, service, id, pair->revision);
 }
 
 static void on_put(fw_watcher *watcher, const fw_kv_pair *pair)
 {
     char service[FWI_MAX_NAME_BYTES + 1], id[FWI_MAX_NAME_BYTES + 1];
-    if (!split_key(pair->key, service, id)) {
+    if (!fwi_node_key_split(pair->key, service, id)) {
         pass_over(pair->key, FW_EINSTANCE);
         return;
     }
@@ -382,7 +368,7 @@ static void count_losses(fw_watcher *watcher, const fw_kv_event *events, size_t 
 {
     char service[FWI_MAX_NAME_BYTES + 1], id[FWI_MAX_NAME_BYTES + 1];
     for (size_t i = 0; i < count; i++)
-        if (events[i].type == FW_KV_DELETE && split_key(events[i].pair.key, service, id))
+        if (events[i].type == FW_KV_DELETE && fwi_node_key_split(events[i].pair.key, service, id))
             count_loss(watcher, service);
 }
 
