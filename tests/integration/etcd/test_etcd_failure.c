@@ -105,7 +105,7 @@ START_TEST(everything_in_flight_ends_when_the_store_is_closed)
     for (int i = 5; i < COUNT; i++) /* more than connections */
         FWT_OK(fw_kv_get(kv, "k", storet_on_done, &all[i]));
     fwt_run_for(50);
-    storet_close(kv, 1750);
+    storet_close(kv, STORET_WAIT_MS);
     for (size_t i = 0; i < COUNT; i++) {
         ck_assert(all[i].done);
         FWT_ERR(all[i].status, FW_ECANCELED);
