@@ -113,7 +113,7 @@ int fwi_endpoint_connect(fwi_endpoint *endpoint)
 
 bool fwi_endpoint_usable(const fwi_endpoint *endpoint)
 {
-    return endpoint->state != FWI_ENDPOINT_BACKOFF &&
+    return endpoint->state != FWI_ENDPOINT_BACKOFF && !endpoint->unhealthy &&
            endpoint->instance->state == FW_INSTANCE_ONLINE;
 }
 

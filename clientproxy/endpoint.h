@@ -51,6 +51,7 @@ struct fwi_endpoint {
     size_t in_flight;
     fwi_list waiters; /* the proxy's: calls that wait for the connection to open */
     bool removed, closing;
+    bool unhealthy; /* a health check says so */
 };
 
 /* Makes an endpoint; acquires the instance. NULL: no memory. */

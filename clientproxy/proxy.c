@@ -48,7 +48,8 @@ struct fw_proxy {
     const fw_balancer *balancer;
     void *balancer_state;
     fw_watcher *watcher;
-    fwi_map by_id; /* instance id -> fwi_endpoint */
+    fw_health *health; /* or NULL */
+    fwi_map by_id;     /* instance id -> fwi_endpoint */
     fwi_endpoint **endpoints;
     fw_balancer_endpoint *views;
     size_t count, capacity;
@@ -57,7 +58,9 @@ struct fw_proxy {
     fwi_list free_calls;
     size_t waiting_count; /* in waiting and in waiters */
     int stale_reason;     /* why the first list has not come */
-    bool synced, closing, watcher_gone;
+    bool has_list;        /* of the store, or of the disk */
+    bool closing;
+    size_t open_parts; /* the watcher and the health checks */
     fwi_task end;
     fw_kv_closed_fn on_closed;
     void *closed_arg;
@@ -240,7 +243,7 @@ static fwi_endpoint *choose(fw_proxy *proxy)
 static int dispatch(struct call *call, const fw_rpc_message *message)
 {
     fw_proxy *proxy = call->proxy;
-    if (!proxy->synced) {
+    if (!proxy->has_list) {
         call->last_error = proxy->stale_reason;
         return wait_in(call, &proxy->waiting, message);
     }
@@ -442,6 +445,41 @@ static void remove_endpoint(fw_proxy *proxy, fwi_endpoint *endpoint, uint32_t ti
     for_all_waiting(proxy, &endpoint->waiters, proxy->closing ? cancel_call : try_elsewhere);
 }
 
+/* ---- health ---- */
+
+static bool is_unhealthy(const fw_proxy *proxy, const fw_instance *instance)
+{
+    fw_health_status status;
+    return proxy->health &&
+           !fw_health_get(proxy->health, instance->service, instance->id, &status) &&
+           status.state == FW_HEALTH_UNHEALTHY;
+}
+
+static void on_health_change(fw_health *health, const fw_health_status *status, void *arg)
+{
+    (void)health;
+    fw_proxy *proxy = arg;
+    const char *id = status->instance->id;
+    fwi_endpoint *endpoint = fwi_map_get(&proxy->by_id, id, strlen(id));
+    bool unhealthy = status->state == FW_HEALTH_UNHEALTHY;
+    if (!endpoint || endpoint->unhealthy == unhealthy)
+        return;
+    endpoint->unhealthy = unhealthy;
+    refresh_view(endpoint);
+    emit(proxy, unhealthy ? FW_PROXY_UNHEALTHY : FW_PROXY_HEALTHY, status->instance, status->reason,
+         status->detail);
+}
+
+static void follow_health(fw_proxy *proxy, const fw_watcher_event *event)
+{
+    int err = proxy->health ? fw_health_follow(proxy->health, event) : FW_OK;
+    if (err)
+        fwi_log(FW_LOG_WARN, "proxy", "an instance is not asked for its health",
+                FWI_TEXT("instance", event->instance->id), FWI_TEXT("reason", fw_strerror(err)));
+}
+
+/* ---- the watcher's events ---- */
+
 /* A member joined or changed. */
 static void take_instance(fw_proxy *proxy, const fw_instance *instance)
 {
@@ -450,6 +488,7 @@ static void take_instance(fw_proxy *proxy, const fw_instance *instance)
                               strcmp(endpoint->instance->addr, instance->addr));
     if (endpoint && !moved) {
         fwi_endpoint_set_instance(endpoint, instance);
+        endpoint->unhealthy = is_unhealthy(proxy, instance); /* what is asked may have changed */
         refresh_view(endpoint);
         return;
     }
@@ -476,6 +515,7 @@ static void on_watcher_event(fw_watcher *watcher, const fw_watcher_event *event,
 {
     (void)watcher;
     fw_proxy *proxy = arg;
+    follow_health(proxy, event);
     switch (event->type) {
     case FW_WATCHER_ADDED:
     case FW_WATCHER_CHANGED:
@@ -488,10 +528,11 @@ static void on_watcher_event(fw_watcher *watcher, const fw_watcher_event *event,
     case FW_WATCHER_RELISTED:
         break; /* it is in the list, before and after */
     case FW_WATCHER_RESTORED:
+        proxy->has_list = true;
         for_all_waiting(proxy, &proxy->waiting, proxy->closing ? cancel_call : dispatch_again);
         break;
     case FW_WATCHER_SYNCED:
-        proxy->synced = true;
+        proxy->has_list = true;
         emit(proxy, FW_PROXY_SYNCED, NULL, FW_OK, "");
         for_all_waiting(proxy, &proxy->waiting, proxy->closing ? cancel_call : dispatch_again);
         break;
@@ -511,6 +552,15 @@ static void on_watcher_event(fw_watcher *watcher, const fw_watcher_event *event,
 /* ---- life ---- */
 
 static void on_end(fwi_task *task, void *arg);
+
+static int open_health(fw_proxy *proxy)
+{
+    fw_health_options options = *proxy->options.health;
+    proxy->options.health = NULL; /* only lent */
+    options.on_change = on_health_change;
+    options.arg = proxy;
+    return fw_health_new(proxy->loop, &options, &proxy->health);
+}
 
 int fw_proxy_new(fw_kv *kv, const char *service, const fw_proxy_options *options,
                  fw_proxy **ret_proxy)
@@ -534,24 +584,33 @@ int fw_proxy_new(fw_kv *kv, const char *service, const fw_proxy_options *options
     proxy->end = (fwi_task){.fn = on_end, .arg = proxy};
     proxy->balancer_state = proxy->balancer->create();
     int err = proxy->balancer_state ? FW_OK : UV_ENOMEM;
+    if (!err && own->health)
+        err = open_health(proxy);
     if (!err) {
-        fw_watcher_options watcher_options = {
-            .consumer = own->consumer, .on_event = on_watcher_event, .arg = proxy};
+        fw_watcher_options watcher_options = {.consumer = own->consumer,
+                                              .saved_list = own->saved_list,
+                                              .on_event = on_watcher_event,
+                                              .arg = proxy};
         err = fw_watcher_new(kv, service, &watcher_options, &proxy->watcher);
     }
+    if (!err)
+        own->consumer = own->saved_list = NULL; /* only lent */
     if (err) {
+        if (proxy->health)
+            fw_health_close(proxy->health, NULL, NULL);
         if (proxy->balancer_state)
             proxy->balancer->destroy(proxy->balancer_state);
         free(proxy);
         return err;
     }
+    proxy->open_parts = proxy->health ? 2 : 1;
     *ret_proxy = proxy;
     return FW_OK;
 }
 
 static void finish_if_done(fw_proxy *proxy)
 {
-    if (!proxy->watcher_gone || proxy->count || !fwi_list_empty(&proxy->removed))
+    if (proxy->open_parts || proxy->count || !fwi_list_empty(&proxy->removed))
         return;
     if (proxy->on_closed)
         proxy->on_closed(proxy->closed_arg);
@@ -564,10 +623,10 @@ static void finish_if_done(fw_proxy *proxy)
     free(proxy);
 }
 
-static void on_watcher_closed(void *arg)
+static void on_part_closed(void *arg)
 {
     fw_proxy *proxy = arg;
-    proxy->watcher_gone = true;
+    proxy->open_parts--;
     finish_if_done(proxy);
 }
 
@@ -580,7 +639,9 @@ static void on_end(fwi_task *task, void *arg)
         remove_endpoint(proxy, proxy->endpoints[proxy->count - 1], 0);
     fwi_list_for_each (node, &proxy->removed)
         fwi_endpoint_remove(fwi_container_of(node, fwi_endpoint, node), 0);
-    fw_watcher_close(proxy->watcher, on_watcher_closed, proxy);
+    fw_watcher_close(proxy->watcher, on_part_closed, proxy);
+    if (proxy->health)
+        fw_health_close(proxy->health, on_part_closed, proxy);
 }
 
 void fw_proxy_close(fw_proxy *proxy, fw_kv_closed_fn on_closed, void *arg)

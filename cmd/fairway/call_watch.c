@@ -166,13 +166,12 @@ static struct peer *peer_of(struct watch *watch, const char *id)
 
 static void on_event(fw_proxy *proxy, const fw_proxy_event *event, void *arg)
 {
-    static const char *const names[] = {[FW_PROXY_ADDED] = "added",
-                                        [FW_PROXY_REMOVED] = "removed",
-                                        [FW_PROXY_CONNECTED] = "connected",
-                                        [FW_PROXY_DISCONNECTED] = "disconnected",
-                                        [FW_PROXY_SYNCED] = "synced",
-                                        [FW_PROXY_STALE] = "stale",
-                                        [FW_PROXY_LIVE] = "live"};
+    static const char *const names[] = {
+        [FW_PROXY_ADDED] = "added",         [FW_PROXY_REMOVED] = "removed",
+        [FW_PROXY_CONNECTED] = "connected", [FW_PROXY_DISCONNECTED] = "disconnected",
+        [FW_PROXY_SYNCED] = "synced",       [FW_PROXY_STALE] = "stale",
+        [FW_PROXY_LIVE] = "live",           [FW_PROXY_UNHEALTHY] = "unhealthy",
+        [FW_PROXY_HEALTHY] = "healthy"};
     struct watch *watch = arg;
     char why[600];
     const char *text = fw_strerror(event->reason);

@@ -8,6 +8,7 @@
 
 #include <fairway/balancer.h>
 #include <fairway/discovery.h>
+#include <fairway/health.h>
 #include <fairway/rpc.h>
 
 FW_BEGIN_DECLS
@@ -21,12 +22,14 @@ typedef enum fw_proxy_event_type {
     FW_PROXY_DISCONNECTED, /* reason; it is left alone for a jittered time, then tried again */
     FW_PROXY_SYNCED,       /* the list of instances is complete */
     FW_PROXY_STALE,        /* the registry is out of reach; the proxy goes on with what it knows */
-    FW_PROXY_LIVE
+    FW_PROXY_LIVE,
+    FW_PROXY_UNHEALTHY, /* a health check failed, reason says how: no new calls while others work */
+    FW_PROXY_HEALTHY
 } fw_proxy_event_type;
 
 typedef struct fw_proxy_event {
     fw_proxy_event_type type;
-    const fw_instance *instance; /* of the first four; borrowed */
+    const fw_instance *instance; /* of the first four and the last two; borrowed */
     int reason;
     const char *detail;
 } fw_proxy_event;
@@ -43,6 +46,12 @@ typedef struct fw_proxy_options {
     /* Announces the proxy to those who drain, under this name; "": one is made up; NULL: not. A
      * drain then waits until the proxy gives the instance no more calls. See fw_watcher_options. */
     const char *consumer;
+    /* A file with the list of instances, so that calls are made with the store dead, too; NULL:
+     * none. See fw_watcher_options. */
+    const char *saved_list;
+    /* How the instances are asked whether they are well (its on_change and arg are not used); NULL:
+     * they are not. One that is unhealthy gets no calls as long as there is another. */
+    const fw_health_options *health;
     void (*on_event)(fw_proxy *proxy, const fw_proxy_event *event, void *arg); /* may be NULL */
     void *arg;
 } fw_proxy_options;

@@ -66,6 +66,7 @@ END_TEST
 
 struct node {
     char id[16];
+    bool unwell;
     fw_rpc_router *router;
     fw_rpc_server *server;
     char url[64];
@@ -77,7 +78,8 @@ struct node {
 static fw_kv *kv;
 static fw_proxy *proxy;
 static struct node nodes[SERVERS];
-static size_t closed, ok, failed, ended, connected, disconnected, added, removed;
+static size_t closed, ok, failed, ended, connected, disconnected, added, removed, unhealthy,
+    healthy;
 static int last_status;
 static char last_instance[16];
 
@@ -109,6 +111,14 @@ static void on_note(fw_rpc_request *request, void *arg)
 static void on_keep(fw_rpc_request *request, void *arg)
 {
     ((struct node *)arg)->kept = fw_rpc_request_keep(request);
+}
+
+static void on_ask(fw_rpc_request *request, void *arg)
+{
+    if (((struct node *)arg)->unwell)
+        fw_rpc_fail(request, 1, "unwell");
+    else
+        fw_rpc_reply(request, (fw_slice){"", 0});
 }
 
 static void start_server(struct node *node)
@@ -162,6 +172,8 @@ static void on_event(fw_proxy *from, const fw_proxy_event *event, void *arg)
     disconnected += event->type == FW_PROXY_DISCONNECTED;
     added += event->type == FW_PROXY_ADDED;
     removed += event->type == FW_PROXY_REMOVED;
+    unhealthy += event->type == FW_PROXY_UNHEALTHY;
+    healthy += event->type == FW_PROXY_HEALTHY;
 }
 
 static void setup(int count, const fw_proxy_options *wanted)
@@ -174,6 +186,7 @@ static void setup(int count, const fw_proxy_options *wanted)
         FWT_OK(fw_rpc_router_add(node->router, "echo", on_echo, node));
         FWT_OK(fw_rpc_router_add(node->router, "note", on_note, node));
         FWT_OK(fw_rpc_router_add(node->router, "keep", on_keep, node));
+        FWT_OK(fw_rpc_router_add(node->router, "fairway.ping", on_ask, node));
         start_server(node);
         register_node(node);
     }
@@ -425,6 +438,62 @@ START_TEST(an_instance_that_moves_is_called_at_its_new_place)
 }
 END_TEST
 
+START_TEST(who_is_unwell_gets_no_calls_while_there_is_another)
+{
+    fw_health_options health = {.check = {.type = FW_HEALTH_PING},
+                                .interval_ms = 20,
+                                .timeout_ms = 10000,
+                                .unhealthy_after = 1,
+                                .healthy_after = 1};
+    fw_proxy_options options = {.health = &health};
+    setup(2, &options);
+    nodes[0].unwell = true;
+    fwt_run_count(&unhealthy, 1, 10000);
+    for (int i = 0; i < 10; i++)
+        call_until_ended("echo");
+    ck_assert_uint_eq(nodes[0].calls, 0);
+    ck_assert_uint_eq(nodes[1].calls, 10);
+    nodes[1].unwell = true; /* better they than nobody */
+    fwt_run_count(&unhealthy, 2, 10000);
+    call_until_ended("echo");
+    ck_assert_uint_eq(ok, 11);
+    nodes[1].unwell = false;
+    fwt_run_count(&healthy, 1, 10000);
+    size_t before = nodes[0].calls;
+    for (int i = 0; i < 10; i++)
+        call_until_ended("echo");
+    ck_assert_uint_eq(nodes[0].calls, before);
+    ck_assert_uint_eq(failed, 0);
+    teardown();
+}
+END_TEST
+
+START_TEST(a_proxy_starts_from_its_saved_list)
+{
+    char path[512];
+    snprintf(path, sizeof path, "%s/list", fwt_tmpdir());
+    fw_proxy_options options = {.saved_list = path};
+    setup(1, &options);
+    call_until_ended("echo");
+    size_t before = closed;
+    fw_proxy_close(proxy, on_closed, NULL);
+    fwt_run_count(&closed, before + 1, 5000);
+
+    /* The next process's, and the store was emptied. */
+    fw_kv *empty;
+    FWT_OK(fw_kv_open(fwt_loop, "mem:empty", NULL, &empty));
+    FWT_OK(fw_proxy_new(empty, "echo", &options, &proxy));
+    call_until_ended("echo");
+    ck_assert_uint_eq(ok, 2);
+    before = closed;
+    fw_proxy_close(proxy, on_closed, NULL);
+    fw_kv_close(empty, on_closed, NULL);
+    fwt_run_count(&closed, before + 2, 10000);
+    proxy = NULL;
+    teardown();
+}
+END_TEST
+
 START_TEST(waiting_calls_are_bounded_and_closing_ends_them)
 {
     fw_proxy_options options = {.max_waiting = 3};
@@ -479,6 +548,8 @@ int main(void)
     tcase_add_test(tcase, notifications_arrive);
     tcase_add_test(tcase, the_proxy_may_start_first);
     tcase_add_test(tcase, an_instance_that_moves_is_called_at_its_new_place);
+    tcase_add_test(tcase, who_is_unwell_gets_no_calls_while_there_is_another);
+    tcase_add_test(tcase, a_proxy_starts_from_its_saved_list);
     tcase_add_test(tcase, waiting_calls_are_bounded_and_closing_ends_them);
     tcase_add_test(tcase, closing_with_calls_in_flight_ends_them);
     return fwt_main(suite);
