@@ -10,8 +10,8 @@
 #include <string.h>
 
 /* Valgrind runs one thread at a time, many times slower. */
-#define WAIT_MS    60000
-#define TIMEOUT_MS 20000
+#define WAIT_MS    90000
+#define TIMEOUT_MS 60000
 #define SHORT_MS   1000
 
 static const char *driver;
