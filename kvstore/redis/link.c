@@ -314,7 +314,9 @@ void fwi_redis_link_init(fwi_redis_link *link, fwi_redis_client *client, uint32_
     link->client = client;
     link->patience_ms = patience_ms;
     link->timer = (fwi_timer){.fn = on_timer, .arg = link};
-    fw_backoff_init(&link->backoff, BACKOFF_MS, MAX_BACKOFF_MS);
+    /* An operation that begins between two attempts still sees one before its time is over. */
+    uint32_t most_ms = patience_ms / 2 < MAX_BACKOFF_MS ? patience_ms / 2 : MAX_BACKOFF_MS;
+    fw_backoff_init(&link->backoff, BACKOFF_MS, most_ms);
     fwi_redis_requests_init(link);
 }
 

@@ -19,7 +19,7 @@ struct child {
     fw_loop *loop;
     fw_kv *kv;
     const char *key;
-    size_t next, count;
+    size_t next, acknowledged, count;
     bool tell;
     fw_kv_lease *lease;
 };
@@ -57,7 +57,7 @@ static void child_on_spaced_put(const fw_kv_result *result, void *arg)
     struct child *child = arg;
     if (result->status)
         exit(1);
-    if (child->next == child->count)
+    if (++child->acknowledged == child->count)
         fw_kv_close(child->kv, NULL, NULL);
 }
 
