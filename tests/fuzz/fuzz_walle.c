@@ -1,0 +1,43 @@
+/* walle's packet and its error body: what was read is written and read again as the same. */
+#include "fuzz.h"
+#include "rpc/walle/packet.h"
+
+#include <fairway/error.h>
+#include <string.h>
+
+static int same(fw_slice a, fw_slice b)
+{
+    return a.len == b.len && (!a.len || !memcmp(a.data, b.data, a.len));
+}
+
+static void check_packet(const uint8_t *data, size_t len)
+{
+    static fw_rpc_field room[FWI_WALLE_MAX_METADATA], again_room[FWI_WALLE_MAX_METADATA];
+    fwi_walle_packet packet, again;
+    if (fwi_walle_decode(&packet, room, data, len))
+        return;
+    size_t size = fwi_walle_size(&packet);
+    uint8_t *out = malloc(size + 1);
+    FUZZ_CHECK(out);
+    fwi_walle_encode(&packet, out);
+    FUZZ_CHECK(!fwi_walle_decode(&again, again_room, out, size));
+    FUZZ_CHECK(packet.cmd == again.cmd && packet.flag == again.flag &&
+               packet.sequence == again.sequence && packet.number == again.number &&
+               same(packet.method, again.method) && same(packet.body, again.body) &&
+               packet.metadata_count == again.metadata_count);
+    free(out);
+}
+
+static void check_error(const uint8_t *data, size_t len)
+{
+    fwi_walle_error error;
+    if (!fwi_walle_error_decode(&error, (fw_slice){data, len}))
+        FUZZ_CHECK(memchr(error.text, 0, sizeof error.text));
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
+{
+    check_packet(data, len);
+    check_error(data, len);
+    return 0;
+}
