@@ -5,15 +5,15 @@
 #include <fairway/error.h>
 #include <string.h>
 
-#define MAX_FRAME_BYTES 300
+#define MAX_FRAME_BYTES 300u
 
-typedef struct seen {
+typedef struct outcome {
     uint64_t bytes, hash;
     size_t frames;
     int rc;
-} seen;
+} outcome;
 
-static void note(seen *seen, fw_slice frame)
+static void note(outcome *seen, fw_slice frame)
 {
     const uint8_t *p = frame.data;
     seen->frames++;
@@ -22,10 +22,10 @@ static void note(seen *seen, fw_slice frame)
         seen->hash = (seen->hash ^ p[i]) * 1099511628211u;
 }
 
-static seen run(const fw_framing *framing, const uint8_t *data, size_t len, size_t piece)
+static outcome run(const fw_framing *framing, const uint8_t *data, size_t len, size_t piece)
 {
     fwi_framer framer;
-    seen seen = {.rc = fwi_framer_init(&framer, framing)};
+    outcome seen = {.rc = fwi_framer_init(&framer, framing)};
     for (size_t at = 0; !seen.rc && at < len;) {
         size_t n = len - at < piece ? len - at : piece;
         uint8_t *copy = malloc(n);
@@ -53,8 +53,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
                           .big_endian = data[0] & 4,
                           .max_frame_bytes = MAX_FRAME_BYTES};
     size_t piece = (size_t)(data[0] >> 3) + 1;
-    seen whole = run(&framing, data + 1, len - 1, len),
-         parts = run(&framing, data + 1, len - 1, piece);
+    outcome whole = run(&framing, data + 1, len - 1, len),
+            parts = run(&framing, data + 1, len - 1, piece);
     FUZZ_CHECK(whole.rc == parts.rc && whole.frames == parts.frames && whole.bytes == parts.bytes &&
                whole.hash == parts.hash);
     return 0;
