@@ -7,6 +7,10 @@
  * Outgoing: writes append to `out` and queue one flush task; the flush runs at the end of the turn,
  * offers everything to the kernel in one call, and hands what the kernel did not take to the
  * transport as `in_flight`. While that is under way `out` gathers; fwi_conn_written flushes again.
+ * Messages stand in `out` with their length in front, each whole in its chunk.
+ *
+ * Ends: fw_conn_shutdown sends ours when all is written (ending, shutting, shut); the peer's sets
+ * `ended`. When both are there, the connection closes by itself.
  */
 #include "transport/transport.h"
 
@@ -57,9 +61,9 @@ static int write_rest(fw_conn *conn)
     return err;
 }
 
-static int flush(fw_conn *conn)
+static int flush_stream(fw_conn *conn)
 {
-    while (conn->out.bytes && !conn->writing) {
+    while (conn->out.bytes && !conn->writing && !conn->blocked) {
         uv_buf_t bufs[FLUSH_BUFS];
         unsigned count = gather(&conn->out, bufs, FLUSH_BUFS);
         size_t offered = 0;
@@ -70,10 +74,39 @@ static int flush(fw_conn *conn)
             fwi_out_queue_consume(&conn->out, fwi_loop_chunks(conn->loop), (size_t)n);
         else if (n != UV_EAGAIN)
             return n;
-        if (n == UV_EAGAIN || (size_t)n < offered)
+        if (n != UV_EAGAIN && (size_t)n == offered)
+            continue;
+        if (conn->ops->write)
             return write_rest(conn);
+        conn->blocked = true;
     }
     return FW_OK;
+}
+
+static int flush_messages(fw_conn *conn)
+{
+    while (conn->out.bytes && !conn->blocked) {
+        const fwi_chunk *chunk = conn->out.head;
+        uint32_t len;
+        memcpy(&len, chunk->data + chunk->start, sizeof len);
+        int err = conn->ops->send(conn, chunk->data + chunk->start + sizeof len, len);
+        if (err == UV_EAGAIN)
+            conn->blocked = true;
+        else if (err)
+            return err;
+        else
+            fwi_out_queue_consume(&conn->out, fwi_loop_chunks(conn->loop), sizeof len + len);
+    }
+    return FW_OK;
+}
+
+static int flush(fw_conn *conn)
+{
+    int err = conn->messages ? flush_messages(conn) : flush_stream(conn);
+    if (err || !conn->ending || conn->shutting || conn->out.bytes || conn->writing)
+        return err;
+    conn->shutting = true;
+    return conn->ops->shutdown(conn);
 }
 
 static void on_flush(fwi_task *task, void *arg)
@@ -104,11 +137,45 @@ static void end_dial_timer(fw_conn *conn)
     conn->dial_timer = NULL;
 }
 
-static void conn_setup(fw_conn *conn, fw_loop *loop, size_t high_water_bytes)
+static void conn_setup(fw_conn *conn, fw_loop *loop, size_t high_water_bytes, bool messages,
+                       size_t max_message_bytes)
 {
     conn->loop = loop;
     conn->high_water_bytes = high_water_bytes ? high_water_bytes : DEFAULT_HIGH_WATER_BYTES;
+    conn->messages = messages;
+    conn->max_message_bytes = (uint32_t)max_message_bytes;
     conn->flush = (fwi_task){.fn = on_flush, .arg = conn};
+}
+
+int fwi_conn_dial_url(fw_loop *loop, const fw_url *url, const fw_conn_options *options,
+                      fw_conn **ret_conn)
+{
+    const fwi_transport *transport = fwi_transport_find(url->scheme);
+    if (!transport)
+        return FW_ESCHEME;
+    fw_conn_options filled = *options;
+    int err = fwi_transport_mode(transport, options->messages, options->max_message_bytes,
+                                 &filled.messages, &filled.max_message_bytes);
+    if (err)
+        return err;
+    if (!filled.dial_timeout_ms)
+        filled.dial_timeout_ms = DEFAULT_DIAL_TIMEOUT_MS;
+    fw_conn *conn = NULL;
+    fwi_timer *timer = malloc(sizeof *timer);
+    err = timer ? transport->dial(loop, url, &filled, &conn) : UV_ENOMEM;
+    if (err) {
+        free(timer);
+        return err;
+    }
+    conn_setup(conn, loop, filled.high_water_bytes, filled.messages, filled.max_message_bytes);
+    conn->events = filled.events;
+    conn->arg = filled.arg;
+    /* A transport reports an early failure in a later turn, so the timer is set in time. */
+    *timer = (fwi_timer){.fn = on_dial_timeout, .arg = conn};
+    conn->dial_timer = timer;
+    fwi_loop_timer_start(loop, timer, filled.dial_timeout_ms);
+    *ret_conn = conn;
+    return FW_OK;
 }
 
 int fw_conn_dial(fw_loop *loop, const char *text, const fw_conn_options *options,
@@ -118,30 +185,14 @@ int fw_conn_dial(fw_loop *loop, const char *text, const fw_conn_options *options
     int err = fw_url_init(&url, text);
     if (err)
         return err;
-    const fwi_transport *transport = fwi_transport_find(url.scheme);
-    fw_conn *conn = NULL;
-    fwi_timer *timer = malloc(sizeof *timer);
-    err = !timer ? UV_ENOMEM : transport ? transport->dial(loop, &url, &conn) : FW_ESCHEME;
+    err = fwi_conn_dial_url(loop, &url, options, ret_conn);
     fw_url_fini(&url);
-    if (err) {
-        free(timer);
-        return err;
-    }
-    conn_setup(conn, loop, options->high_water_bytes);
-    conn->events = options->events;
-    conn->arg = options->arg;
-    /* A transport reports an early failure in a later turn, so the timer is set in time. */
-    *timer = (fwi_timer){.fn = on_dial_timeout, .arg = conn};
-    conn->dial_timer = timer;
-    fwi_loop_timer_start(
-        loop, timer, options->dial_timeout_ms ? options->dial_timeout_ms : DEFAULT_DIAL_TIMEOUT_MS);
-    *ret_conn = conn;
-    return FW_OK;
+    return err;
 }
 
 static void start_reading(fw_conn *conn)
 {
-    if (conn->state != FWI_CONN_OPEN || conn->read_stopped)
+    if (!fwi_conn_wants_data(conn) || conn->ended)
         return;
     int err = conn->ops->read_start(conn);
     if (err)
@@ -155,7 +206,7 @@ void fwi_conn_opened(fw_conn *conn)
     end_dial_timer(conn);
     conn->state = FWI_CONN_OPEN;
     start_reading(conn);
-    if (conn->out.bytes)
+    if (conn->out.bytes || conn->ending)
         fwi_loop_defer(conn->loop, &conn->flush);
     if (conn->state == FWI_CONN_OPEN && conn->events.on_open)
         conn->events.on_open(conn, conn->arg);
@@ -163,13 +214,15 @@ void fwi_conn_opened(fw_conn *conn)
 
 void fwi_listener_accepted(fw_listener *listener, fw_conn *conn)
 {
-    conn_setup(conn, listener->loop, listener->options.high_water_bytes);
+    const fw_listener_options *options = &listener->options;
+    conn_setup(conn, listener->loop, options->high_water_bytes, options->messages,
+               options->max_message_bytes);
     conn->state = FWI_CONN_OPEN;
     if (listener->closing) {
         fw_conn_close(conn, FW_ECANCELED);
         return;
     }
-    listener->options.on_accept(listener, conn, listener->options.arg);
+    options->on_accept(listener, conn, options->arg);
     start_reading(conn);
 }
 
@@ -193,6 +246,45 @@ void fwi_conn_written(fw_conn *conn, int status)
         check_drained(conn);
 }
 
+void fwi_conn_writable(fw_conn *conn)
+{
+    conn->blocked = false;
+    if (conn->state == FWI_CONN_OPEN)
+        on_flush(&conn->flush, conn);
+}
+
+void fwi_conn_shut(fw_conn *conn, int status)
+{
+    if (conn->state != FWI_CONN_OPEN)
+        return;
+    conn->shut = true;
+    if (status) {
+        fw_conn_close(conn, status);
+        return;
+    }
+    if (conn->events.on_shutdown)
+        conn->events.on_shutdown(conn, conn->arg);
+    if (conn->ended)
+        fw_conn_close(conn, UV_EOF);
+}
+
+void fwi_conn_ended(fw_conn *conn)
+{
+    if (conn->state != FWI_CONN_OPEN || conn->ended)
+        return;
+    conn->ended = true;
+    if (conn->shut || !conn->events.on_end)
+        fw_conn_close(conn, UV_EOF);
+    else
+        conn->events.on_end(conn, conn->arg);
+}
+
+void fwi_conn_explain(fw_conn *conn, const char *text)
+{
+    if (!conn->errmsg && *text)
+        conn->errmsg = strdup(text);
+}
+
 void fwi_conn_failed(fw_conn *conn, int error)
 {
     fw_conn_close(conn, error);
@@ -205,39 +297,61 @@ void fwi_conn_gone(fw_conn *conn)
     if (conn->events.on_closed)
         conn->events.on_closed(conn, conn->reason, conn->arg);
     free(conn->peer_text);
+    free(conn->errmsg);
     free(conn);
 }
 
 uint8_t *fw_conn_reserve(fw_conn *conn, size_t len)
 {
-    if (conn->state == FWI_CONN_CLOSING)
+    if (conn->state == FWI_CONN_CLOSING || conn->ending)
         return NULL;
-    uint8_t *room = fwi_out_queue_reserve(&conn->out, fwi_loop_chunks(conn->loop), len);
+    uint32_t message_len = (uint32_t)len;
+    size_t head = conn->messages ? sizeof message_len : 0;
+    if (conn->messages && len > conn->max_message_bytes)
+        return NULL;
+    uint8_t *room = fwi_out_queue_reserve(&conn->out, fwi_loop_chunks(conn->loop), head + len);
     if (!room)
         return NULL;
-    if (!conn->writing && conn->state == FWI_CONN_OPEN)
+    memcpy(room, &message_len, head);
+    if (!conn->writing && !conn->blocked && conn->state == FWI_CONN_OPEN)
         fwi_loop_defer(conn->loop, &conn->flush);
-    if (conn->out.bytes > conn->high_water_bytes)
+    if (fw_conn_queued_bytes(conn) > conn->high_water_bytes)
         conn->congested = true;
-    return room;
+    return room + head;
 }
 
 int fw_conn_write(fw_conn *conn, const void *data, size_t len)
 {
-    if (conn->state == FWI_CONN_CLOSING)
+    if (conn->state == FWI_CONN_CLOSING || conn->ending)
         return FW_ECLOSED;
-    if (!len)
+    if (conn->messages && len > conn->max_message_bytes)
+        return FW_EFRAMESIZE;
+    if (!len && !conn->messages)
         return FW_OK;
     uint8_t *room = fw_conn_reserve(conn, len);
     if (!room)
         return UV_ENOMEM;
-    memcpy(room, data, len);
+    if (len)
+        memcpy(room, data, len);
+    return FW_OK;
+}
+
+int fw_conn_shutdown(fw_conn *conn)
+{
+    if (conn->state == FWI_CONN_CLOSING || conn->ending)
+        return FW_ECLOSED;
+    if (!conn->ops->shutdown)
+        return FW_EUNSUPPORTED;
+    conn->ending = true;
+    if (conn->state == FWI_CONN_OPEN)
+        fwi_loop_defer(conn->loop, &conn->flush);
     return FW_OK;
 }
 
 size_t fw_conn_queued_bytes(const fw_conn *conn)
 {
-    return conn->out.bytes + conn->in_flight.bytes;
+    size_t below = conn->ops->queued_bytes ? conn->ops->queued_bytes(conn) : 0;
+    return conn->out.bytes + conn->in_flight.bytes + below;
 }
 
 bool fw_conn_congested(const fw_conn *conn)
@@ -289,6 +403,16 @@ const char *fw_conn_peer(fw_conn *conn)
         conn->peer_text = strdup(text);
     }
     return conn->peer_text ? conn->peer_text : "";
+}
+
+bool fw_conn_has_messages(const fw_conn *conn)
+{
+    return conn->messages;
+}
+
+const char *fw_conn_errmsg(const fw_conn *conn)
+{
+    return conn->errmsg ? conn->errmsg : "";
 }
 
 fw_loop *fw_conn_loop(const fw_conn *conn)

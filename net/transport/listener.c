@@ -3,7 +3,28 @@
 #include <fairway/error.h>
 #include <stdlib.h>
 
-#define DEFAULT_BACKLOG 1024
+int fwi_listener_new_url(fw_loop *loop, const fw_url *url, const fw_listener_options *options,
+                         fw_listener **ret_listener)
+{
+    const fwi_transport *transport = fwi_transport_find(url->scheme);
+    if (!transport)
+        return FW_ESCHEME;
+    fw_listener_options filled = *options;
+    int err = fwi_transport_mode(transport, options->messages, options->max_message_bytes,
+                                 &filled.messages, &filled.max_message_bytes);
+    if (err)
+        return err;
+    if (!filled.backlog)
+        filled.backlog = FWI_TRANSPORT_DEFAULT_BACKLOG;
+    fw_listener *listener;
+    err = transport->listen(loop, url, &filled, &listener);
+    if (err)
+        return err;
+    listener->loop = loop;
+    listener->options = filled;
+    *ret_listener = listener;
+    return FW_OK;
+}
 
 int fw_listener_new(fw_loop *loop, const char *text, const fw_listener_options *options,
                     fw_listener **ret_listener)
@@ -12,19 +33,9 @@ int fw_listener_new(fw_loop *loop, const char *text, const fw_listener_options *
     int err = fw_url_init(&url, text);
     if (err)
         return err;
-    const fwi_transport *transport = fwi_transport_find(url.scheme);
-    fw_listener *listener = NULL;
-    err = transport
-              ? transport->listen(loop, &url, options->backlog ? options->backlog : DEFAULT_BACKLOG,
-                                  &listener)
-              : FW_ESCHEME;
+    err = fwi_listener_new_url(loop, &url, options, ret_listener);
     fw_url_fini(&url);
-    if (err)
-        return err;
-    listener->loop = loop;
-    listener->options = *options;
-    *ret_listener = listener;
-    return FW_OK;
+    return err;
 }
 
 const char *fw_listener_url(const fw_listener *listener)

@@ -1,8 +1,13 @@
 #include "transport/transport.h"
 
+#include <fairway/error.h>
 #include <string.h>
 
-static const fwi_transport *const transports[] = {&fwi_transport_tcp, &fwi_transport_unix};
+static const fwi_transport *const transports[] = {
+    &fwi_transport_mem,
+    &fwi_transport_tcp,
+    &fwi_transport_unix,
+};
 
 const fwi_transport *fwi_transport_find(const char *scheme)
 {
@@ -10,4 +15,39 @@ const fwi_transport *fwi_transport_find(const char *scheme)
         if (!strcmp(transports[i]->scheme, scheme))
             return transports[i];
     return NULL;
+}
+
+unsigned fw_transport_can(const char *scheme)
+{
+    const fwi_transport *transport = fwi_transport_find(scheme);
+    return transport ? transport->abilities : 0;
+}
+
+static bool is_known(const char *name, const char *const *known)
+{
+    for (; *known; known++)
+        if (!strcmp(name, *known))
+            return true;
+    return false;
+}
+
+int fwi_transport_check_params(const fw_url *url, const char *const *known)
+{
+    for (size_t i = 0; i < url->param_count; i++)
+        if (!is_known(url->params[i].name, known))
+            return FW_EOPTION;
+    return FW_OK;
+}
+
+int fwi_transport_mode(const fwi_transport *transport, bool messages, size_t max_message_bytes,
+                       bool *ret_messages, size_t *ret_max_message_bytes)
+{
+    if (messages && !(transport->abilities & FW_TRANSPORT_MESSAGES))
+        return FW_EOPTION;
+    if (max_message_bytes > INT32_MAX)
+        return FW_EOPTION;
+    *ret_messages = messages || !(transport->abilities & FW_TRANSPORT_STREAM);
+    *ret_max_message_bytes =
+        max_message_bytes ? max_message_bytes : FWI_TRANSPORT_DEFAULT_MESSAGE_BYTES;
+    return FW_OK;
 }

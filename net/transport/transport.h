@@ -1,7 +1,8 @@
 /*
  * What a transport implements. The core (conn.c, listener.c) owns queues, states, limits and
  * events; a transport moves bytes. Core calls down through the tables; a transport reports up only
- * through fwi_conn_opened, _received, _written, _failed, _gone and fwi_listener_accepted, _gone.
+ * through the fwi_conn_ and fwi_listener_ functions at the end of this file. Transports that stand
+ * on another one (TLS on tcp) have most of it done by over.h.
  */
 #ifndef FWI_TRANSPORT_H
 #define FWI_TRANSPORT_H
@@ -15,16 +16,25 @@
 typedef enum fwi_conn_state { FWI_CONN_OPENING, FWI_CONN_OPEN, FWI_CONN_CLOSING } fwi_conn_state;
 
 typedef struct fwi_conn_ops {
-    /* Takes what it can of the buffers at once: bytes taken, or UV_EAGAIN, or an error. */
+    /* Stream: takes what it can of the buffers at once: bytes taken, or UV_EAGAIN, or an error. */
     int (*try_write)(fw_conn *conn, const uv_buf_t *bufs, unsigned count);
-    /* Takes all of the buffers, which stay valid until fwi_conn_written. At most one at a time. */
+    /* Stream: takes all of the buffers, which stay valid until fwi_conn_written. At most one at a
+     * time. NULL: what try_write did not take is offered again after fwi_conn_writable. */
     int (*write)(fw_conn *conn, const uv_buf_t *bufs, unsigned count);
+    /* Messages: takes one message, or UV_EAGAIN (it is offered again after fwi_conn_writable), or
+     * an error. */
+    int (*send)(fw_conn *conn, const uint8_t *data, size_t len);
+    /* Sends the end; fwi_conn_shut follows, maybe at once. Nothing is under way when it is called,
+     * and nothing is written after. NULL without FW_TRANSPORT_HALF_CLOSE. */
+    int (*shutdown)(fw_conn *conn);
     int (*read_start)(fw_conn *conn);
     void (*read_stop)(fw_conn *conn);
     /* Begins to close; fwi_conn_gone follows, after fwi_conn_written of a write in flight. */
     void (*close)(fw_conn *conn);
     /* Writes the peer's URL. */
     void (*peer)(fw_conn *conn, char *ret_text, size_t size);
+    /* Bytes taken but not yet with the kernel; NULL: none. */
+    size_t (*queued_bytes)(const fw_conn *conn);
 } fwi_conn_ops;
 
 struct fw_conn {
@@ -34,13 +44,20 @@ struct fw_conn {
     void *arg;
     fwi_conn_state state;
     int reason; /* of the closing */
-    bool congested, read_stopped, writing;
+    bool messages;
+    bool congested, read_stopped;
+    bool writing;                /* a write is in flight */
+    bool blocked;                /* until fwi_conn_writable */
+    bool ending, shutting, shut; /* fw_conn_shutdown was called; the end is under way; it is sent */
+    bool ended;                  /* by the peer */
+    uint32_t max_message_bytes;
     size_t high_water_bytes;
     fwi_out_queue out;       /* not yet given to the transport */
     fwi_out_queue in_flight; /* given to ops->write */
     fwi_task flush;
     fwi_timer *dial_timer; /* while dialling */
     char *peer_text;       /* made when first asked for */
+    char *errmsg;          /* or NULL */
 };
 
 typedef struct fwi_listener_ops {
@@ -57,22 +74,57 @@ struct fw_listener {
 
 typedef struct fwi_transport {
     const char *scheme;
-    /* Both allocate the object, with the base part first, zeroed; the core fills the base part
-     * after. */
-    int (*dial)(fw_loop *loop, const fw_url *url, fw_conn **ret_conn);
-    int (*listen)(fw_loop *loop, const fw_url *url, int backlog, fw_listener **ret_listener);
+    unsigned abilities; /* fw_transport_ability */
+    /* Both allocate the object, with the base part first, zeroed but for loop and ops; the core
+     * fills in the rest of the base part after. Parameters of the URL that they do not know are
+     * FW_EOPTION (fwi_transport_check_params). */
+    int (*dial)(fw_loop *loop, const fw_url *url, const fw_conn_options *options,
+                fw_conn **ret_conn);
+    int (*listen)(fw_loop *loop, const fw_url *url, const fw_listener_options *options,
+                  fw_listener **ret_listener);
 } fwi_transport;
+
+#define FWI_TRANSPORT_DEFAULT_BACKLOG       1024
+#define FWI_TRANSPORT_DEFAULT_MESSAGE_BYTES (1024 * 1024)
 
 /* The transport of a scheme, or NULL. */
 const fwi_transport *fwi_transport_find(const char *scheme);
+extern const fwi_transport fwi_transport_mem;
 extern const fwi_transport fwi_transport_tcp;
 extern const fwi_transport fwi_transport_unix;
 
+/* FW_EOPTION if the URL has a parameter that is not in the list, which ends with NULL. */
+int fwi_transport_check_params(const fw_url *url, const char *const *known);
+
+/* Messages or a stream, and the limit, as the transport can it. FW_EOPTION. */
+int fwi_transport_mode(const fwi_transport *transport, bool messages, size_t max_message_bytes,
+                       bool *ret_messages, size_t *ret_max_message_bytes);
+
+/* As the public functions, of a URL that is parsed already. */
+int fwi_conn_dial_url(fw_loop *loop, const fw_url *url, const fw_conn_options *options,
+                      fw_conn **ret_conn);
+int fwi_listener_new_url(fw_loop *loop, const fw_url *url, const fw_listener_options *options,
+                         fw_listener **ret_listener);
+
 void fwi_conn_opened(fw_conn *conn);
+/* Bytes, or one whole message. */
 void fwi_conn_received(fw_conn *conn, const uint8_t *data, size_t len);
 void fwi_conn_written(fw_conn *conn, int status);
-/* An error of reading or connecting, UV_EOF included: the connection closes. */
+/* After UV_EAGAIN: there is room again; or queued_bytes has become less. */
+void fwi_conn_writable(fw_conn *conn);
+/* After ops->shutdown: the end was sent, or could not be. */
+void fwi_conn_shut(fw_conn *conn, int status);
+/* The peer has sent its end; it may still read. */
+void fwi_conn_ended(fw_conn *conn);
+/* An error of reading or connecting, or the connection is over (UV_EOF): it closes. */
 void fwi_conn_failed(fw_conn *conn, int error);
+/* Says more about the reason of the closing; before fwi_conn_failed. The first text stays. */
+void fwi_conn_explain(fw_conn *conn, const char *text);
+/* False while the user does not want to be given anything (reading is stopped, or it closes). */
+static inline bool fwi_conn_wants_data(const fw_conn *conn)
+{
+    return conn->state == FWI_CONN_OPEN && !conn->read_stopped;
+}
 /* The transport has let go of everything: on_closed runs, and the object is freed. */
 void fwi_conn_gone(fw_conn *conn);
 void fwi_listener_accepted(fw_listener *listener, fw_conn *conn);

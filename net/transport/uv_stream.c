@@ -81,6 +81,26 @@ int fwi_stream_write(fw_conn *conn, const uv_buf_t *bufs, unsigned count)
     return err;
 }
 
+static void on_shutdown(uv_shutdown_t *request, int status)
+{
+    fwi_stream_conn *conn = request->data;
+    free(request);
+    fwi_conn_shut(&conn->base, status);
+}
+
+int fwi_stream_shutdown(fw_conn *conn)
+{
+    fwi_stream_conn *stream = stream_of(conn);
+    uv_shutdown_t *request = malloc(sizeof *request);
+    if (!request)
+        return UV_ENOMEM;
+    request->data = stream;
+    int err = uv_shutdown(request, &stream->uv.stream, on_shutdown);
+    if (err)
+        free(request);
+    return err;
+}
+
 static void on_alloc(uv_handle_t *handle, size_t suggested, uv_buf_t *buf)
 {
     (void)suggested;
@@ -93,6 +113,8 @@ static void on_read(uv_stream_t *handle, ssize_t n, const uv_buf_t *buf)
     fwi_stream_conn *conn = fwi_container_of(handle, fwi_stream_conn, uv);
     if (n > 0)
         fwi_conn_received(&conn->base, (const uint8_t *)buf->base, (size_t)n);
+    else if (n == UV_EOF)
+        fwi_conn_ended(&conn->base);
     else if (n < 0)
         fwi_conn_failed(&conn->base, (int)n);
 }

@@ -46,6 +46,7 @@ int fwi_stream_listen(fwi_stream_listener *listener, int backlog);
 
 int fwi_stream_try_write(fw_conn *conn, const uv_buf_t *bufs, unsigned count);
 int fwi_stream_write(fw_conn *conn, const uv_buf_t *bufs, unsigned count);
+int fwi_stream_shutdown(fw_conn *conn);
 int fwi_stream_read_start(fw_conn *conn);
 void fwi_stream_read_stop(fw_conn *conn);
 void fwi_stream_close(fw_conn *conn);

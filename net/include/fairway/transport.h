@@ -1,7 +1,10 @@
 /*
- * Byte-stream connections over any transport, named by URL: `tcp://host:port`, `unix:/path`.
- * Sessions, RPC and the gateway stand on this; most programs want <fairway/session.h> or
- * <fairway/rpc.h>.
+ * Connections over any transport, named by URL: `tcp://host:port`, `unix:/path`, `mem:name` ...
+ * (the README of net has the list). Sessions, RPC and the gateway stand on this; most programs want
+ * <fairway/session.h> or <fairway/rpc.h>.
+ *
+ * A connection carries a stream of bytes, or messages: then each write is one message, which the
+ * other end gets as a whole. What a transport can is told by fw_transport_can.
  */
 #ifndef FAIRWAY_TRANSPORT_H
 #define FAIRWAY_TRANSPORT_H
@@ -12,6 +15,19 @@ FW_BEGIN_DECLS
 
 typedef struct fw_conn fw_conn;
 typedef struct fw_listener fw_listener;
+typedef struct fw_tls fw_tls; /* <fairway/tls.h> */
+
+/* What a transport is able to do. */
+typedef enum fw_transport_ability {
+    FW_TRANSPORT_STREAM = 1,   /* a stream of bytes */
+    FW_TRANSPORT_MESSAGES = 2, /* messages with their boundaries */
+    FW_TRANSPORT_RELIABLE = 4, /* all that was written arrives, in order, or the connection ends */
+    FW_TRANSPORT_HALF_CLOSE = 8, /* fw_conn_shutdown */
+    FW_TRANSPORT_SECURE = 16     /* encrypted, and the peer can be known */
+} fw_transport_ability;
+
+/* The abilities of a URL's scheme, 0 if it is unknown. Any thread. */
+FW_API unsigned fw_transport_can(const char *scheme);
 
 /* What a connection reports, always on its loop. on_closed is the last one; the connection is freed
  * after it returns. Any may be NULL. */
@@ -22,30 +38,46 @@ typedef struct fw_conn_events {
     void (*on_data)(fw_conn *conn, const uint8_t *data, size_t len, void *arg);
     /* The outgoing queue went from over high_water_bytes to under half of it. */
     void (*on_drain)(fw_conn *conn, void *arg);
+    /* The peer has ended its side and still reads. Without this event the connection closes with
+     * UV_EOF; with it, it goes on until it is closed, or shut down. */
+    void (*on_end)(fw_conn *conn, void *arg);
+    /* After fw_conn_shutdown: everything was handed to the kernel, the end as well. */
+    void (*on_shutdown)(fw_conn *conn, void *arg);
     /* The connection is over. reason: what fw_conn_close was given, UV_EOF (the peer closed),
-     * FW_EDEADLINE (the dial took too long), or the error of the system. */
+     * FW_EDEADLINE (the dial took too long), or the error of the system; fw_conn_errmsg may know
+     * more. */
     void (*on_closed)(fw_conn *conn, int reason, void *arg);
 } fw_conn_events;
 
 typedef struct fw_conn_options {
     uint32_t dial_timeout_ms; /* 0: 5000 */
     size_t high_water_bytes;  /* 0: 1 MiB; see on_drain and fw_conn_congested */
+    bool messages;            /* false: a stream, unless the transport only has messages */
+    size_t max_message_bytes; /* 0: 1 MiB. A longer one is not sent (FW_EFRAMESIZE); a longer one
+                                 that comes in ends the connection */
+    fw_tls *tls; /* for secure transports, instead of their URL's parameters; or NULL */
     fw_conn_events events;
     void *arg; /* given to every event */
 } fw_conn_options;
 
 /* Begins to connect. Then exactly one of on_open or on_closed comes first, never inside the call.
- * FW_EURL, FW_ESCHEME, UV_ENOMEM. */
+ * FW_EURL, FW_ESCHEME, FW_EOPTION (a parameter of the URL, or messages that the transport does not
+ * have), UV_ENOMEM. */
 FW_API FW_MUST_CHECK int fw_conn_dial(fw_loop *loop, const char *url,
                                       const fw_conn_options *options, fw_conn **ret_conn);
 
 /* Queues a copy of the bytes; they leave together with everything else queued in this turn of the
- * loop, in order. FW_ECLOSED, UV_ENOMEM (nothing was queued). There is no limit here: the caller
+ * loop, in order. With messages, it is one message. FW_ECLOSED (also after fw_conn_shutdown),
+ * FW_EFRAMESIZE, UV_ENOMEM (nothing was queued). There is no limit of the queue here: the caller
  * looks at fw_conn_queued_bytes or fw_conn_congested and has the policy. */
 FW_API FW_MUST_CHECK int fw_conn_write(fw_conn *conn, const void *data, size_t len);
-/* Room for len bytes at the end of the queue, to be filled before the return to the loop; NULL as
- * fw_conn_write's errors. */
+/* Room for len bytes at the end of the queue, to be filled before the return to the loop (with
+ * messages: for one message); NULL as fw_conn_write's errors. */
 FW_API uint8_t *fw_conn_reserve(fw_conn *conn, size_t len);
+
+/* Ends this side: everything queued is sent, then the end; on_shutdown follows. The peer's bytes
+ * still come. FW_ECLOSED, FW_EUNSUPPORTED (the transport has no half-close). */
+FW_API FW_MUST_CHECK int fw_conn_shutdown(fw_conn *conn);
 
 /* Bytes not yet taken by the kernel. */
 FW_API size_t fw_conn_queued_bytes(const fw_conn *conn);
@@ -68,12 +100,22 @@ FW_API void fw_conn_set_events(fw_conn *conn, const fw_conn_events *events, void
  * while the connection was open. Lives as long as the connection. */
 FW_API const char *fw_conn_peer(fw_conn *conn);
 FW_API fw_loop *fw_conn_loop(const fw_conn *conn);
+/* True if it carries messages, not a stream. */
+FW_API bool fw_conn_has_messages(const fw_conn *conn);
+/* What is known of the reason of the closing beyond its code (the alert of TLS, the HTTP status of
+ * a refusal); "" if nothing. Lives as long as the connection. */
+FW_API const char *fw_conn_errmsg(const fw_conn *conn);
 
 typedef struct fw_listener_options {
-    int backlog;             /* 0: 1024 (the kernel caps it at net.core.somaxconn) */
-    size_t high_water_bytes; /* for accepted connections; 0: 1 MiB */
-    /* A connection was accepted. The callee sets its events (fw_conn_set_events) before it returns;
-     * the reading starts after that. */
+    int backlog;              /* 0: 1024 (the kernel caps it at net.core.somaxconn) */
+    size_t high_water_bytes;  /* for accepted connections; 0: 1 MiB */
+    bool messages;            /* as in fw_conn_options, like the next two */
+    size_t max_message_bytes; /* 0: 1 MiB */
+    fw_tls *tls;
+    uint32_t handshake_timeout_ms; /* until an accepted connection is ready; 0: 10000 */
+    size_t max_handshakes;         /* at a time; more are closed at once; 0: 4096 */
+    /* A connection was accepted, and its handshake is over. The callee sets its events
+     * (fw_conn_set_events) before it returns; the reading starts after that. */
     void (*on_accept)(fw_listener *listener, fw_conn *conn, void *arg);
     void (*on_closed)(fw_listener *listener, void *arg); /* last; may be NULL */
     void *arg;

@@ -18,6 +18,7 @@ static void peer(fw_conn *conn, char *ret_text, size_t size);
 static const fwi_conn_ops tcp_ops = {
     .try_write = fwi_stream_try_write,
     .write = fwi_stream_write,
+    .shutdown = fwi_stream_shutdown,
     .read_start = fwi_stream_read_start,
     .read_stop = fwi_stream_read_stop,
     .close = fwi_stream_close,
@@ -104,12 +105,17 @@ static int resolve(fwi_stream_conn *conn, const char *name, int port)
     return err;
 }
 
-static int dial(fw_loop *loop, const fw_url *url, fw_conn **ret_conn)
+static int dial(fw_loop *loop, const fw_url *url, const fw_conn_options *options,
+                fw_conn **ret_conn)
 {
+    (void)options;
     if (url->host_count != 1 || !url->hosts[0].port || !*url->hosts[0].name || *url->path)
         return FW_EURL;
+    int err = fwi_transport_check_params(url, (const char *const[]){NULL});
+    if (err)
+        return err;
     fwi_stream_conn *conn;
-    int err = conn_new(loop, true, &conn);
+    err = conn_new(loop, true, &conn);
     if (err)
         return err;
     const fw_url_host *host = &url->hosts[0];
@@ -153,22 +159,26 @@ static void free_failed(uv_handle_t *handle)
     free(fwi_container_of(handle, fwi_stream_listener, uv));
 }
 
-static int listen_tcp(fw_loop *loop, const fw_url *url, int backlog, fw_listener **ret_listener)
+static int listen_tcp(fw_loop *loop, const fw_url *url, const fw_listener_options *options,
+                      fw_listener **ret_listener)
 {
     if (url->host_count != 1 || *url->path)
         return FW_EURL;
+    int err = fwi_transport_check_params(url, (const char *const[]){NULL});
+    if (err)
+        return err;
     fwi_stream_listener *listener = calloc(1, sizeof *listener);
     if (!listener)
         return UV_ENOMEM;
     listener->base.loop = loop;
     listener->base.ops = &fwi_stream_listener_ops;
     listener->conn_new = conn_new;
-    int err = uv_tcp_init(fw_loop_uv(loop), &listener->uv.tcp);
+    err = uv_tcp_init(fw_loop_uv(loop), &listener->uv.tcp);
     if (err) {
         free(listener);
         return err;
     }
-    err = bind_and_listen(listener, &url->hosts[0], backlog);
+    err = bind_and_listen(listener, &url->hosts[0], options->backlog);
     if (err) {
         uv_close(&listener->uv.handle, free_failed);
         return err;
@@ -177,4 +187,9 @@ static int listen_tcp(fw_loop *loop, const fw_url *url, int backlog, fw_listener
     return FW_OK;
 }
 
-const fwi_transport fwi_transport_tcp = {.scheme = "tcp", .dial = dial, .listen = listen_tcp};
+const fwi_transport fwi_transport_tcp = {
+    .scheme = "tcp",
+    .abilities = FW_TRANSPORT_STREAM | FW_TRANSPORT_RELIABLE | FW_TRANSPORT_HALF_CLOSE,
+    .dial = dial,
+    .listen = listen_tcp,
+};

@@ -26,6 +26,7 @@ static void peer(fw_conn *conn, char *ret_text, size_t size)
 static const fwi_conn_ops unix_ops = {
     .try_write = fwi_stream_try_write,
     .write = fwi_stream_write,
+    .shutdown = fwi_stream_shutdown,
     .read_start = fwi_stream_read_start,
     .read_stop = fwi_stream_read_stop,
     .close = fwi_stream_close,
@@ -50,13 +51,15 @@ static int conn_new(fw_loop *loop, bool dialled, fwi_stream_conn **ret_conn)
 static int check_url(const fw_url *url)
 {
     struct sockaddr_un address;
-    return url->host_count == 0 && *url->path && strlen(url->path) < sizeof address.sun_path
-               ? FW_OK
-               : FW_EURL;
+    if (url->host_count || !*url->path || strlen(url->path) >= sizeof address.sun_path)
+        return FW_EURL;
+    return fwi_transport_check_params(url, (const char *const[]){NULL});
 }
 
-static int dial(fw_loop *loop, const fw_url *url, fw_conn **ret_conn)
+static int dial(fw_loop *loop, const fw_url *url, const fw_conn_options *options,
+                fw_conn **ret_conn)
 {
+    (void)options;
     int err = check_url(url);
     if (err)
         return err;
@@ -108,7 +111,8 @@ static void free_failed(uv_handle_t *handle)
     free(listener);
 }
 
-static int listen_unix(fw_loop *loop, const fw_url *url, int backlog, fw_listener **ret_listener)
+static int listen_unix(fw_loop *loop, const fw_url *url, const fw_listener_options *options,
+                       fw_listener **ret_listener)
 {
     int err = check_url(url);
     if (err)
@@ -124,7 +128,7 @@ static int listen_unix(fw_loop *loop, const fw_url *url, int backlog, fw_listene
         free(listener);
         return err;
     }
-    err = bind_and_listen(listener, url->path, backlog);
+    err = bind_and_listen(listener, url->path, options->backlog);
     if (err) {
         uv_close(&listener->uv.handle, free_failed);
         return err;
@@ -133,4 +137,9 @@ static int listen_unix(fw_loop *loop, const fw_url *url, int backlog, fw_listene
     return FW_OK;
 }
 
-const fwi_transport fwi_transport_unix = {.scheme = "unix", .dial = dial, .listen = listen_unix};
+const fwi_transport fwi_transport_unix = {
+    .scheme = "unix",
+    .abilities = FW_TRANSPORT_STREAM | FW_TRANSPORT_RELIABLE | FW_TRANSPORT_HALF_CLOSE,
+    .dial = dial,
+    .listen = listen_unix,
+};
