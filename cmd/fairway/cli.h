@@ -181,6 +181,38 @@ int cli_check_service(const char *name);
 /* The same of a name that no consumer can have; NULL and "" can be. */
 int cli_check_consumer(const char *name);
 
+/* ---- a list that is looked at ---- */
+
+/* A watcher of a command. The first part is set before cli_run_watcher. */
+typedef struct cli_watcher {
+    const char *service;    /* NULL: all */
+    const char *saved_list; /* NULL: none; else all services are watched, too */
+    const char *consumer;   /* NULL: not announced */
+    /* It goes on until a signal, without --timeout, and its last event is given to on_event. */
+    bool is_endless;
+    void (*on_event)(const fw_watcher_event *event, void *arg);
+    /* The time of --timeout, or of cli_watcher_wait, is over, and there is a list, complete or
+     * saved. Without one the program ends with the reason. NULL if it is endless. */
+    void (*on_time)(void *arg);
+    /* A signal came; true: it goes on. NULL: no. */
+    bool (*on_signal)(void *arg);
+    void *arg;
+
+    cli_context *cli;
+    fw_watcher *watcher;
+    uv_timer_t timer;
+    bool restored, synced, is_ended;
+    int reason; /* why the list has not come, or is old; 0: none */
+    char detail[512];
+} cli_watcher;
+
+/* Opens the store and runs the watcher until cli_watcher_end. Mistakes are printed. Exit code. */
+int cli_run_watcher(cli_context *cli, cli_watcher *watch);
+/* on_time is called after so long, instead of when it was to be. */
+void cli_watcher_wait(cli_watcher *watch, uint32_t ms);
+/* No event comes any more. */
+void cli_watcher_end(cli_watcher *watch, int exit_code);
+
 /* ---- instances on the screen ---- */
 
 cJSON *cli_json_instance(const fw_instance *instance);

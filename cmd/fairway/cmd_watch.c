@@ -9,12 +9,8 @@
 #include <string.h>
 
 struct watch {
-    cli_context *cli;
-    const char *service;
-    const char *saved_list;
-    const char *consumer; /* its name, if it is announced */
+    cli_watcher list;
     cli_filter filter;
-    fw_watcher *watcher;
     const fw_snapshot *before; /* or NULL */
 };
 
@@ -30,7 +26,7 @@ static const struct {
 
 static bool is_shown(const struct watch *watch, const fw_instance *instance)
 {
-    return !strcmp(instance->service, watch->service) &&
+    return !strcmp(instance->service, watch->list.service) &&
            fw_instance_matches(instance, &watch->filter.filter);
 }
 
@@ -88,68 +84,35 @@ static void print_text(const fw_watcher_event *event, fw_watcher_event_type type
     fflush(stdout);
 }
 
-static void on_watch_event(fw_watcher *watcher, const fw_watcher_event *event, void *arg)
+static void on_watch_event(const fw_watcher_event *event, void *arg)
 {
     struct watch *watch = arg;
     const fw_snapshot *now = NULL;
     fw_watcher_event_type type;
-    int err = fw_watcher_snapshot(watcher, &now);
+    int err = fw_watcher_snapshot(watch->list.watcher, &now);
     if (err) {
-        cli_stop(watch->cli, cli_fail_error("watch", err, NULL));
+        cli_watcher_end(&watch->list, cli_fail_error("watch", err, NULL));
         return;
     }
     if (look(watch, event, &type)) {
-        if (watch->cli->json)
+        if (watch->list.cli->json)
             print_json(event, type, now->saved_ms);
         else
             print_text(event, type, now->saved_ms);
     }
     fw_snapshot_release(watch->before);
     watch->before = now;
-    if (event->type == FW_WATCHER_FATAL)
-        cli_stop(watch->cli, cli_exit_code(event->reason));
-}
-
-static void on_watch_signal(cli_context *cli, int signal, void *arg)
-{
-    (void)signal;
-    struct watch *watch = arg;
-    fw_watcher_close(watch->watcher, NULL, NULL);
-    cli_stop(cli, EXIT_DONE);
-}
-
-static int run_watch(struct watch *watch)
-{
-    cli_context *cli = watch->cli;
-    int rc = cli_open(cli);
-    if (rc < 0)
-        rc = cli_open_store(cli);
-    if (rc >= 0)
-        return rc;
-    /* A saved list is that of all services, so that one file serves every command. */
-    fw_watcher_options options = {.saved_list = watch->saved_list,
-                                  .consumer = watch->consumer,
-                                  .on_event = on_watch_event,
-                                  .arg = watch};
-    int err = fw_watcher_new(cli->kv, watch->saved_list ? NULL : watch->service, &options,
-                             &watch->watcher);
-    if (err)
-        cli_stop(cli, cli_fail_error(watch->service, err, NULL));
-    cli->on_signal = on_watch_signal;
-    cli->signal_arg = watch;
-    rc = cli_run(cli);
-    fw_snapshot_release(watch->before);
-    return rc;
 }
 
 int cmd_watch(cli_context *cli, int argc, char **argv)
 {
-    struct watch watch = {.cli = cli};
+    struct watch watch = {.list = {.is_endless = true, .on_event = on_watch_event}};
+    watch.list.arg = &watch;
     cli_filter_options filter = {.zone = NULL};
     const cli_option options[] = {
         CLI_FILTER_OPTIONS(&filter),
-        CLI_SAVED_LIST_OPTION(&watch.saved_list),
-        {"consumer", NULL, CLI_TEXT, &watch.consumer, "ID",
+        CLI_SAVED_LIST_OPTION(&watch.list.saved_list),
+        {"consumer", NULL, CLI_TEXT, &watch.list.consumer, "ID",
          "announces it as a consumer: a drain waits until it has seen the instance offline"},
         CLI_END,
     };
@@ -164,12 +127,13 @@ int cmd_watch(cli_context *cli, int argc, char **argv)
     if (rc < 0)
         rc = cli_check_service(argv[0]);
     if (rc < 0)
-        rc = cli_check_consumer(watch.consumer);
+        rc = cli_check_consumer(watch.list.consumer);
     if (rc < 0)
         rc = cli_filter_init(&filter, &watch.filter);
-    watch.service = argv[0];
+    watch.list.service = argv[0];
     if (rc < 0)
-        rc = run_watch(&watch);
+        rc = cli_run_watcher(cli, &watch.list);
+    fw_snapshot_release(watch.before);
     cli_filter_fini(&watch.filter);
     return rc;
 }
