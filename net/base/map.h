@@ -30,11 +30,12 @@ FWI_API void *fwi_map_get(const fwi_map *map, const void *key, size_t key_len);
 /* Has what a look for this key touches fetched into the cache: first its entry, and when that has
  * come, its key and its value. Nothing is waited for. */
 FWI_API void fwi_map_prefetch(const fwi_map *map, const void *key, size_t key_len, bool is_first);
-/* Adds or replaces; *ret_old (optional) is the value before, or NULL. UV_ENOMEM. */
+/* Adds or replaces; *ret_old (optional) is the value before, or NULL. UV_ENOMEM; UV_E2BIG: the key
+ * has 4 GiB or more. */
 FWI_API FW_MUST_CHECK int fwi_map_put(fwi_map *map, const void *key, size_t key_len, void *value,
                                       void **ret_old);
 /* Adds a key that is not there. *ret_value is its value, not initialised, which stays where it is
- * until fwi_map_drop. UV_ENOMEM. */
+ * until fwi_map_drop. Errors as of fwi_map_put. */
 FWI_API FW_MUST_CHECK int fwi_map_add(fwi_map *map, const void *key, size_t key_len,
                                       void **ret_value);
 /* Takes out a key whose value is the map's own, and frees both. False: there is none. */
