@@ -8,6 +8,7 @@
 #include "keeper.h"
 #include "keys.h"
 
+#include <cjson/cJSON.h>
 #include <ctype.h>
 #include <fairway/error.h>
 #include <stdatomic.h>
@@ -30,11 +31,14 @@ struct fwi_consumer {
 
 int64_t fwi_consumer_revision(fw_slice value)
 {
-    char text[MAX_VALUE_BYTES];
-    long long revision = 0;
-    snprintf(text, sizeof text, "%.*s", (int)(value.len < sizeof text ? value.len : sizeof text),
-             (const char *)value.data);
-    return sscanf(text, " { \"revision\" : %lld", &revision) == 1 && revision > 0 ? revision : 0;
+    cJSON *json = cJSON_ParseWithLength(value.data, value.len);
+    const cJSON *item = cJSON_GetObjectItemCaseSensitive(json, "revision");
+    /* cJSON has doubles: beyond this a rounded one could tell of what was not seen. */
+    bool is_exact = cJSON_IsNumber(item) && item->valuedouble > 0 &&
+                    item->valuedouble < (double)(INT64_C(1) << 53);
+    int64_t revision = is_exact ? (int64_t)item->valuedouble : 0;
+    cJSON_Delete(json);
+    return revision;
 }
 
 static int write_revision(fwi_consumer *consumer, int64_t revision)
