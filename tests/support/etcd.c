@@ -7,10 +7,13 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/wait.h>
 #include <unistd.h>
 #include <uv.h>
 
 #define START_MS       60000
+#define TRY_MS         30000 /* the same for one of TRIES */
+#define TRIES          3
 #define MAX_ARGS       48
 #define MAX_PAGE_BYTES (1u << 20)
 
@@ -102,18 +105,30 @@ static void launch(fwt_etcd *etcd)
     etcd->proc = fwt_proc_start(argv);
 }
 
-static void await(fwt_etcd *etcd)
+static bool has_ended(const fwt_etcd *etcd)
+{
+    siginfo_t info = {.si_pid = 0};
+    return !waitid(P_PID, (id_t)fwt_proc_pid(etcd->proc), &info, WEXITED | WNOHANG | WNOWAIT) &&
+           info.si_pid;
+}
+
+/* False if it has ended, or the time has. */
+static bool comes_up(const fwt_etcd *etcd, uint64_t within_ms)
 {
     int port = etcd->health_port ? etcd->health_port : etcd->port;
-    uint64_t deadline = now_ms() + START_MS;
+    uint64_t deadline = now_ms() + within_ms;
     while (!answers(port, "/health", "\"true\"")) {
-        if (now_ms() > deadline) {
-            fprintf(stderr, "etcd did not come up (is etcd-server installed?)\n");
-            (void)fwt_proc_printed(etcd->proc, "");
-            exit(1);
-        }
+        if (has_ended(etcd) || now_ms() > deadline)
+            return false;
         poll(NULL, 0, 20);
     }
+    return true;
+}
+
+static void give_up(void)
+{
+    fprintf(stderr, "etcd did not come up (is etcd-server installed?)\n");
+    exit(1);
 }
 
 void fwt_etcd_restart(fwt_etcd *etcd)
@@ -121,29 +136,47 @@ void fwt_etcd_restart(fwt_etcd *etcd)
     if (!etcd->name[0])
         snprintf(etcd->name, sizeof etcd->name, "t");
     launch(etcd);
-    await(etcd);
+    if (!comes_up(etcd, START_MS))
+        give_up();
 }
 
-static void prepare(fwt_etcd *etcd)
+/* Ports and a directory of its own. */
+static void place(fwt_etcd *etcd)
 {
-    *etcd = (fwt_etcd){.port = fwt_free_port(), .peer_port = fwt_free_port()};
+    etcd->port = fwt_free_port();
+    etcd->peer_port = fwt_free_port();
+    if (etcd->tls[0][0])
+        etcd->health_port = fwt_free_port();
     snprintf(etcd->data_dir, sizeof etcd->data_dir, "%s/etcd", fwt_tmpdir());
+}
+
+/* Its first start: nobody knows its ports yet, so that others do if one was taken meanwhile. */
+static void start(fwt_etcd *etcd)
+{
+    snprintf(etcd->name, sizeof etcd->name, "t");
+    for (int i = 0; i < TRIES; i++) {
+        place(etcd);
+        launch(etcd);
+        if (comes_up(etcd, TRY_MS))
+            return;
+        fwt_etcd_kill(etcd);
+    }
+    give_up();
 }
 
 void fwt_etcd_start(fwt_etcd *etcd)
 {
-    prepare(etcd);
-    fwt_etcd_restart(etcd);
+    *etcd = (fwt_etcd){.port = 0};
+    start(etcd);
 }
 
 void fwt_etcd_start_tls(fwt_etcd *etcd, const char *cert, const char *key, const char *client_ca)
 {
-    prepare(etcd);
-    etcd->health_port = fwt_free_port();
+    *etcd = (fwt_etcd){.port = 0};
     snprintf(etcd->tls[0], sizeof etcd->tls[0], "%s", cert);
     snprintf(etcd->tls[1], sizeof etcd->tls[1], "%s", key);
     snprintf(etcd->tls[2], sizeof etcd->tls[2], "%s", client_ca ? client_ca : "");
-    fwt_etcd_restart(etcd);
+    start(etcd);
 }
 
 void fwt_etcd_kill(fwt_etcd *etcd)
@@ -197,26 +230,45 @@ unsigned long fwt_etcd_calls(int port, const char *method)
 
 /* ---- clusters ---- */
 
-void fwt_etcd_cluster_start(fwt_etcd_cluster *cluster)
+static void place_cluster(fwt_etcd_cluster *cluster)
 {
     size_t len = 0;
     for (size_t i = 0; i < FWT_ETCD_MEMBERS; i++) {
         fwt_etcd *member = &cluster->members[i];
-        prepare(member);
+        *member = (fwt_etcd){.cluster = cluster->initial};
+        place(member);
         snprintf(member->name, sizeof member->name, "m%zu", i);
-        member->cluster = cluster->initial;
         len += (size_t)snprintf(cluster->initial + len, sizeof cluster->initial - len,
                                 "%sm%zu=http://127.0.0.1:%d", i ? "," : "", i, member->peer_port);
     }
-    fwt_etcd_cluster_restart(cluster);
+}
+
+/* True if all come up, each within the time. */
+static bool launch_cluster(fwt_etcd_cluster *cluster, uint64_t within_ms)
+{
+    bool is_up = true;
+    for (size_t i = 0; i < FWT_ETCD_MEMBERS; i++)
+        launch(&cluster->members[i]);
+    for (size_t i = 0; is_up && i < FWT_ETCD_MEMBERS; i++)
+        is_up = comes_up(&cluster->members[i], within_ms);
+    return is_up;
+}
+
+void fwt_etcd_cluster_start(fwt_etcd_cluster *cluster)
+{
+    for (int i = 0; i < TRIES; i++) {
+        place_cluster(cluster);
+        if (launch_cluster(cluster, TRY_MS))
+            return;
+        fwt_etcd_cluster_end(cluster);
+    }
+    give_up();
 }
 
 void fwt_etcd_cluster_restart(fwt_etcd_cluster *cluster)
 {
-    for (size_t i = 0; i < FWT_ETCD_MEMBERS; i++)
-        launch(&cluster->members[i]);
-    for (size_t i = 0; i < FWT_ETCD_MEMBERS; i++)
-        await(&cluster->members[i]);
+    if (!launch_cluster(cluster, START_MS))
+        give_up();
 }
 
 void fwt_etcd_cluster_end(fwt_etcd_cluster *cluster)
