@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 #include <uv.h>
 
 extern char **environ;
@@ -52,6 +53,36 @@ const char *clit_format(const char *format, ...)
 const char *clit_lmdb_url(void)
 {
     return clit_format("lmdb:%s/store", fwt_tmpdir());
+}
+
+/* ---- stores ---- */
+
+fwt_etcd clit_etcd;
+
+static void start_etcd(void)
+{
+    fwt_etcd_start(&clit_etcd);
+}
+
+static void end_etcd(void)
+{
+    fwt_etcd_kill(&clit_etcd);
+}
+
+void clit_share_etcd(TCase *tcase)
+{
+    if (CLIT_STORES > 1)
+        tcase_add_unchecked_fixture(tcase, start_etcd, end_etcd);
+}
+
+void clit_use_store(int which)
+{
+    setenv("FAIRWAY_STORE",
+           which ? clit_format("etcd://127.0.0.1:%d/t%d", clit_etcd.port, (int)getpid())
+                 : clit_lmdb_url(),
+           1);
+    setenv("FAIRWAY_TIMEOUT", "15s", 1); /* for busy machines */
+    setenv("FAIRWAY_DRAIN_TIMEOUT", "50ms", 1);
 }
 
 /* ---- runs ---- */

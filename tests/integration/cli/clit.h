@@ -25,6 +25,17 @@ TCase *clit_tcase(Suite *suite, const char *name, double timeout_s);
 uint64_t clit_now_ms(void);
 /* Where the test's own lmdb store is: "lmdb:/...", another one at each call. */
 const char *clit_lmdb_url(void);
+/* What tests are repeated on: tcase_add_loop_test(tcase, fn, 0, CLIT_STORES). Their case has
+ * clit_share_etcd, their first line is clit_use_store(_i), and the environment tells the programs
+ * of a store of their own. */
+#ifdef CLIT_ETCD
+#define CLIT_STORES 2
+#else
+#define CLIT_STORES 1
+#endif
+extern fwt_etcd clit_etcd; /* for the tests that do it no harm */
+void clit_share_etcd(TCase *tcase);
+void clit_use_store(int which);
 /* printf into a ring of static buffers. */
 const char *clit_format(const char *format, ...) __attribute__((format(printf, 1, 2)));
 

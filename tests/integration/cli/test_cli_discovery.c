@@ -5,41 +5,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 #include <uv.h>
 
 enum { FAILED = 1 };
-enum { ON_LMDB, ON_ETCD };
-
-#ifdef CLIT_ETCD
-#define LAST_STORE ON_ETCD
-#else
-#define LAST_STORE ON_LMDB
-#endif
-
-static fwt_etcd shared_etcd; /* for the tests that do it no harm */
-
-static void start_etcd(void)
-{
-    fwt_etcd_start(&shared_etcd);
-}
-
-static void end_etcd(void)
-{
-    fwt_etcd_kill(&shared_etcd);
-}
-
-/* A store of its own for the test, which the environment tells the programs. */
-static void use_store(int which)
-{
-    setenv("FAIRWAY_STORE",
-           which == ON_LMDB
-               ? clit_lmdb_url()
-               : clit_format("etcd://127.0.0.1:%d/t%d", shared_etcd.port, (int)getpid()),
-           1);
-    setenv("FAIRWAY_TIMEOUT", "15s", 1); /* for busy machines */
-    setenv("FAIRWAY_DRAIN_TIMEOUT", "50ms", 1);
-}
 
 static fwt_proc *register_a(void)
 {
@@ -73,7 +41,7 @@ static void expect_nobody(const char *name)
 
 START_TEST(an_instance_is_there_as_long_as_its_process)
 {
-    use_store(_i);
+    clit_use_store(_i);
     expect_nobody("echo");
     fwt_proc *a = register_a();
     const char *out = clit_out("resolve", "echo", "--json");
@@ -102,7 +70,7 @@ END_TEST
 
 START_TEST(the_store_holds_one_json_node)
 {
-    use_store(_i);
+    clit_use_store(_i);
     fwt_proc *a = register_a();
     const char *out = clit_out("kv", "ls", "services/echo", "--json");
     ck_assert_uint_eq(clit_lines(out), 1);
@@ -120,7 +88,7 @@ END_TEST
 
 START_TEST(a_killed_instance_goes_with_its_lease)
 {
-    use_store(_i);
+    clit_use_store(_i);
     fwt_proc *a = register_a();
     clit_end(a, SIGKILL, 128 + SIGKILL);
     uint64_t start = clit_now_ms();
@@ -132,7 +100,7 @@ END_TEST
 
 START_TEST(an_instance_outlives_its_ttl_while_its_process_runs)
 {
-    use_store(_i);
+    clit_use_store(_i);
     fwt_proc *a = clit_start("register", "echo", "--addr", "tcp://127.0.0.1:7001", "--ttl", "1s",
                              "--id", "a", NULL);
     fwt_proc_expect(a, "registered", CLIT_PATIENCE_MS);
@@ -149,7 +117,7 @@ END_TEST
 
 START_TEST(a_watch_tells_who_comes_and_goes)
 {
-    use_store(_i);
+    clit_use_store(_i);
     fwt_proc *text = clit_start("watch", "echo", NULL);
     fwt_proc *json = clit_start("watch", "echo", "--json", NULL);
     fwt_proc_expect(text, "synced", CLIT_PATIENCE_MS);
@@ -181,7 +149,7 @@ END_TEST
 
 START_TEST(services_are_counted)
 {
-    use_store(_i);
+    clit_use_store(_i);
     ck_assert_str_eq(clit_out("services"), "");
     static const char *const nodes[][2] = {
         {"services/one/a", "{\"net\":\"tcp\",\"addr\":\"127.0.0.1:1\"}"},
@@ -217,7 +185,7 @@ static const char *const with[] = {"register", "job", "--addr",   "tcp://127.0.0
 
 START_TEST(a_command_gives_its_exit_code)
 {
-    use_store(_i);
+    clit_use_store(_i);
     const clit_result *result = clit_run(WITH, "--", "/bin/sh", "-c", "exit 7", NULL);
     ck_assert_int_eq(result->code, 7);
     ck_assert_str_eq(result->err, "");
@@ -234,7 +202,7 @@ END_TEST
 
 START_TEST(a_signal_reaches_the_command)
 {
-    use_store(_i);
+    clit_use_store(_i);
     fwt_proc *job = clit_start(WITH, "--", "/bin/sh", "-c",
                                "trap 'kill $!; echo told; exit 3' TERM; sleep 60 & "
                                "echo ready; wait",
@@ -262,7 +230,7 @@ static fwt_proc *serve(const char *id, const char *listen)
 
 START_TEST(calls_reach_every_instance)
 {
-    use_store(_i);
+    clit_use_store(_i);
     fwt_proc *one = serve("one", "tcp://127.0.0.1:0");
     fwt_proc *two = serve("two", clit_format("unix:%s/socket", fwt_tmpdir()));
     for (int i = 0; i < 10; i++)
@@ -296,7 +264,7 @@ END_TEST
 
 START_TEST(failed_calls_say_why_at_once)
 {
-    use_store(_i);
+    clit_use_store(_i);
     fwt_proc *one = serve("one", "tcp://127.0.0.1:0");
     setenv("FAIRWAY_TIMEOUT", "1m", 1); /* which none of them waits for */
     clit_refused(clit_run("call", "echo", "fail", NULL), FAILED,
@@ -319,7 +287,7 @@ END_TEST
 
 START_TEST(an_address_that_is_taken_is_named)
 {
-    use_store(_i);
+    clit_use_store(_i);
     fwt_proc *one = serve("one", "tcp://127.0.0.1:0");
     const char *url = clit_field(clit_out("resolve", "echo", "--json"), "url");
     clit_refused(clit_run("serve", "echo", "--id", "two", "--listen", url, NULL), FAILED, url);
@@ -347,9 +315,9 @@ static const char *etcdctl(int port, const char *verb, const char *option, const
 
 START_TEST(others_read_the_node_in_etcd)
 {
-    setenv("FAIRWAY_STORE", clit_format("etcd://127.0.0.1:%d/demo", shared_etcd.port), 1);
+    setenv("FAIRWAY_STORE", clit_format("etcd://127.0.0.1:%d/demo", clit_etcd.port), 1);
     fwt_proc *a = register_a();
-    const char *out = etcdctl(shared_etcd.port, "get", "--prefix", "/demo/services/echo/");
+    const char *out = etcdctl(clit_etcd.port, "get", "--prefix", "/demo/services/echo/");
     static const char key[] = "/demo/services/echo/a\n";
     ck_assert_msg(!strncmp(out, key, sizeof key - 1), "%s", out);
     cJSON *node = clit_json(out + sizeof key - 1);
@@ -363,12 +331,12 @@ START_TEST(others_read_the_node_in_etcd)
     /* Deleted by somebody else, it comes back. */
     fwt_proc *watch = clit_start("kv", "watch", "services/echo/a", NULL);
     fwt_proc_expect(watch, "synced", CLIT_PATIENCE_MS);
-    etcdctl(shared_etcd.port, "del", "--prefix", "/demo/services/echo/");
+    etcdctl(clit_etcd.port, "del", "--prefix", "/demo/services/echo/");
     fwt_proc_expect(watch, "delete\tservices/echo/a", CLIT_PATIENCE_MS);
     fwt_proc_expect(watch, "put\tservices/echo/a", CLIT_PATIENCE_MS);
     clit_end(watch, SIGTERM, 0);
     clit_end(a, SIGTERM, 0);
-    ck_assert_str_eq(etcdctl(shared_etcd.port, "get", "--prefix", "/demo/services/echo/"), "");
+    ck_assert_str_eq(etcdctl(clit_etcd.port, "get", "--prefix", "/demo/services/echo/"), "");
 }
 END_TEST
 
@@ -406,24 +374,23 @@ int main(void)
     Suite *suite = suite_create("discovery");
     TCase *tcase = clit_tcase(suite, "registration", 60);
     TCase *command = clit_tcase(suite, "command", 60), *calls = clit_tcase(suite, "calls", 60);
+    clit_share_etcd(tcase);
+    clit_share_etcd(command);
+    clit_share_etcd(calls);
+    tcase_add_loop_test(tcase, an_instance_is_there_as_long_as_its_process, 0, CLIT_STORES);
+    tcase_add_loop_test(tcase, the_store_holds_one_json_node, 0, CLIT_STORES);
+    tcase_add_loop_test(tcase, a_killed_instance_goes_with_its_lease, 0, CLIT_STORES);
+    tcase_add_loop_test(tcase, an_instance_outlives_its_ttl_while_its_process_runs, 0, CLIT_STORES);
+    tcase_add_loop_test(tcase, a_watch_tells_who_comes_and_goes, 0, CLIT_STORES);
+    tcase_add_loop_test(tcase, services_are_counted, 0, CLIT_STORES);
+    tcase_add_loop_test(command, a_command_gives_its_exit_code, 0, CLIT_STORES);
+    tcase_add_loop_test(command, a_signal_reaches_the_command, 0, CLIT_STORES);
+    tcase_add_loop_test(calls, calls_reach_every_instance, 0, CLIT_STORES);
+    tcase_add_loop_test(calls, failed_calls_say_why_at_once, 0, CLIT_STORES);
+    tcase_add_loop_test(calls, an_address_that_is_taken_is_named, 0, CLIT_STORES);
 #ifdef CLIT_ETCD
-    TCase *etcd = clit_tcase(suite, "etcd", 60), *all[] = {tcase, command, calls, etcd};
-    for (size_t i = 0; i < sizeof all / sizeof *all; i++)
-        tcase_add_unchecked_fixture(all[i], start_etcd, end_etcd);
-#endif
-    tcase_add_loop_test(tcase, an_instance_is_there_as_long_as_its_process, 0, LAST_STORE + 1);
-    tcase_add_loop_test(tcase, the_store_holds_one_json_node, 0, LAST_STORE + 1);
-    tcase_add_loop_test(tcase, a_killed_instance_goes_with_its_lease, 0, LAST_STORE + 1);
-    tcase_add_loop_test(tcase, an_instance_outlives_its_ttl_while_its_process_runs, 0,
-                        LAST_STORE + 1);
-    tcase_add_loop_test(tcase, a_watch_tells_who_comes_and_goes, 0, LAST_STORE + 1);
-    tcase_add_loop_test(tcase, services_are_counted, 0, LAST_STORE + 1);
-    tcase_add_loop_test(command, a_command_gives_its_exit_code, 0, LAST_STORE + 1);
-    tcase_add_loop_test(command, a_signal_reaches_the_command, 0, LAST_STORE + 1);
-    tcase_add_loop_test(calls, calls_reach_every_instance, 0, LAST_STORE + 1);
-    tcase_add_loop_test(calls, failed_calls_say_why_at_once, 0, LAST_STORE + 1);
-    tcase_add_loop_test(calls, an_address_that_is_taken_is_named, 0, LAST_STORE + 1);
-#ifdef CLIT_ETCD
+    TCase *etcd = clit_tcase(suite, "etcd", 60);
+    clit_share_etcd(etcd);
     tcase_add_test(etcd, others_read_the_node_in_etcd);
     tcase_add_loop_test(etcd, an_instance_returns_with_its_registry, 0, 2);
 #endif

@@ -5,38 +5,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 enum { FAILED = 1, USAGE = 2, UNREACHABLE = 3 };
-enum { ON_LMDB, ON_ETCD };
-
-#ifdef CLIT_ETCD
-#define LAST_STORE ON_ETCD
-#else
-#define LAST_STORE ON_LMDB
-#endif
-
-static fwt_etcd shared_etcd;
-
-static void start_etcd(void)
-{
-    fwt_etcd_start(&shared_etcd);
-}
-
-static void end_etcd(void)
-{
-    fwt_etcd_kill(&shared_etcd);
-}
-
-static void use_store(int which)
-{
-    setenv("FAIRWAY_STORE",
-           which == ON_LMDB
-               ? clit_lmdb_url()
-               : clit_format("etcd://127.0.0.1:%d/t%d", shared_etcd.port, (int)getpid()),
-           1);
-    setenv("FAIRWAY_DRAIN_TIMEOUT", "50ms", 1);
-}
 
 static fwt_proc *register_a(void)
 {
@@ -77,7 +47,7 @@ static const char *events_of(const char *out)
 
 START_TEST(it_is_offline_until_resumed)
 {
-    use_store(_i);
+    clit_use_store(_i);
     fwt_proc *a = register_a();
     const char *out = clit_out("drain", "web/a", "--json");
     ck_assert_str_eq(events_of(out), "asked offline ");
@@ -97,7 +67,7 @@ END_TEST
 
 START_TEST(it_waits_for_every_consumer)
 {
-    use_store(_i);
+    clit_use_store(_i);
     fwt_proc *a = register_a(), *one = consume("one"), *two = consume("two");
     await_consumers(2);
     const char *out = clit_out("drain", "web/a", "--wait");
@@ -123,7 +93,7 @@ END_TEST
 
 START_TEST(it_waits_until_the_instance_has_left)
 {
-    use_store(_i);
+    clit_use_store(_i);
     fwt_proc *a = register_a();
     fwt_proc *drain = clit_start("drain", "web/a", "--wait-left", NULL);
     fwt_proc_expect(drain, "seen web/a: no consumer is announced", CLIT_PATIENCE_MS);
@@ -137,7 +107,7 @@ END_TEST
 
 START_TEST(a_node_that_nobody_keeps_is_marked)
 {
-    use_store(_i);
+    clit_use_store(_i);
     clit_out("kv", "put", "services/web/a",
              "{\"net\":\"tcp\",\"addr\":\"127.0.0.1:1\",\"own\":[1,2]}");
     const char *out = clit_out("drain", "web/a", "--json");
@@ -159,7 +129,7 @@ static fwt_proc *serve(const char *id)
 
 START_TEST(no_call_fails_when_an_instance_is_drained_and_killed)
 {
-    use_store(_i);
+    clit_use_store(_i);
     fwt_proc *one = serve("one"), *two = serve("two");
     fwt_proc *calls = clit_start("call", "echo", "echo", "\"hi\"", "--every", "20ms", "--consumer",
                                  "caller", NULL);
@@ -184,7 +154,7 @@ END_TEST
 
 START_TEST(what_cannot_be_drained_is_named)
 {
-    use_store(_i);
+    clit_use_store(_i);
     clit_refused(clit_run("drain", "web/nobody", NULL), FAILED, "web/nobody: not found");
     clit_refused(clit_run("drain", "web", NULL), USAGE, "web: an instance is named as NAME/ID");
     clit_refused(clit_run("drain", "web/", NULL), USAGE, "NAME/ID");
@@ -208,16 +178,16 @@ int main(void)
 {
     Suite *suite = suite_create("drain");
     TCase *tcase = clit_tcase(suite, "drain", 60);
+    clit_share_etcd(tcase);
 #ifdef CLIT_ETCD
-    tcase_add_unchecked_fixture(tcase, start_etcd, end_etcd);
     tcase_add_test(tcase, a_dead_store_is_said);
 #endif
-    tcase_add_loop_test(tcase, it_is_offline_until_resumed, 0, LAST_STORE + 1);
-    tcase_add_loop_test(tcase, it_waits_for_every_consumer, 0, LAST_STORE + 1);
-    tcase_add_loop_test(tcase, it_waits_until_the_instance_has_left, 0, LAST_STORE + 1);
-    tcase_add_loop_test(tcase, a_node_that_nobody_keeps_is_marked, 0, LAST_STORE + 1);
+    tcase_add_loop_test(tcase, it_is_offline_until_resumed, 0, CLIT_STORES);
+    tcase_add_loop_test(tcase, it_waits_for_every_consumer, 0, CLIT_STORES);
+    tcase_add_loop_test(tcase, it_waits_until_the_instance_has_left, 0, CLIT_STORES);
+    tcase_add_loop_test(tcase, a_node_that_nobody_keeps_is_marked, 0, CLIT_STORES);
     tcase_add_loop_test(tcase, no_call_fails_when_an_instance_is_drained_and_killed, 0,
-                        LAST_STORE + 1);
-    tcase_add_loop_test(tcase, what_cannot_be_drained_is_named, 0, LAST_STORE + 1);
+                        CLIT_STORES);
+    tcase_add_loop_test(tcase, what_cannot_be_drained_is_named, 0, CLIT_STORES);
     return fwt_main(suite);
 }
