@@ -36,6 +36,7 @@ struct fw_loop {
     size_t holds;
     fwi_chunk_pool chunks;
     uint8_t *scratch;
+    void *compressor;
     bool has_thread;
     pthread_t thread;
 
@@ -409,6 +410,11 @@ uint64_t fwi_loop_next_ms(fw_loop *loop)
 struct uv_loop_s *fw_loop_uv(fw_loop *loop)
 {
     return &loop->uv;
+}
+
+void **fwi_loop_compressor(fw_loop *loop)
+{
+    return &loop->compressor;
 }
 
 uint8_t *fwi_loop_scratch(fw_loop *loop)

@@ -59,6 +59,8 @@ FWI_API uint64_t fwi_loop_next_ms(fw_loop *loop);
  */
 FWI_API uint8_t *fwi_loop_scratch(fw_loop *loop);
 FWI_API fwi_chunk_pool *fwi_loop_chunks(fw_loop *loop);
+/* Where codec/compress.c keeps what the loop's sessions share; NULL at first. */
+FWI_API void **fwi_loop_compressor(fw_loop *loop);
 
 /* True on the loop's thread, and before the loop first ran. For assertions. */
 FWI_API bool fwi_loop_is_current(const fw_loop *loop);

@@ -38,7 +38,7 @@ FW_BEGIN_DECLS
     X(EKEY, -5105, "key is empty, too long or contains NUL")                                       \
     X(EVALUESIZE, -5106, "value over the store's limit")                                           \
     X(ELEASE, -5107, "lease not found or expired")                                                 \
-    X(EUNSUPPORTED, -5108, "not supported by this store")                                          \
+    X(EUNSUPPORTED, -5108, "not supported by this store or build")                                 \
     X(EMODULE, -5109, "driver module cannot be loaded")                                            \
     X(ESTORE, -5110, "store answered with an error")                                               \
     X(ECOMPACTED, -5111, "history of the store is gone")                                           \
