@@ -30,7 +30,9 @@ typedef struct disc_scenario {
 /* What a store's file provides. */
 typedef struct disc_driver {
     const char *name;
-    const disc_scenario *scenarios; /* ends with one without a name */
+    bool has_server; /* it goes through disc_server_scenarios, first */
+    /* Its own, which end with one without a name; may be NULL. */
+    const disc_scenario *scenarios;
     /* With the store's own client: deletes the key of an instance, and all that is in the store. */
     void (*delete_one)(disc_stage *stage, uint32_t instance);
     void (*delete_all)(disc_stage *stage);
@@ -93,12 +95,12 @@ void disc_store_wiped(disc_stage *stage);
 void disc_keys_deleted(disc_stage *stage);
 void disc_lease_revoked(disc_stage *stage);
 void disc_instance_stopped(disc_stage *stage);
-void disc_network_cut(disc_stage *stage);
-void disc_network_frozen(disc_stage *stage);
 void disc_mass_death(disc_stage *stage);
 /* Several of these, one after the other. */
-void disc_thousand(disc_stage *stage);
 void disc_thousand_without_server(disc_stage *stage);
+
+/* What every store that has a server goes through; ends with one without a name. */
+extern const disc_scenario disc_server_scenarios[];
 
 /* ---- for disc_main.c ---- */
 

@@ -47,15 +47,6 @@ static void leader_killed(disc_stage *stage)
 }
 
 static const disc_scenario scenarios[] = {
-    {"thousand", .run = disc_thousand, .crowd = 1000},
-    {"store_killed", .run = disc_store_killed},
-    {"store_wiped", .run = disc_store_wiped},
-    {"keys_deleted", .run = disc_keys_deleted},
-    {"lease_revoked", .run = disc_lease_revoked},
-    {"instance_stopped", .run = disc_instance_stopped},
-    {"network_cut", .run = disc_network_cut, .in_network = true},
-    {"network_frozen", .run = disc_network_frozen},
-    {"mass_death", .run = disc_mass_death},
     {"three_killed", .run = disc_store_killed, .start = etcd_start_cluster},
     {"three_leader_killed", .run = leader_killed, .start = etcd_start_cluster},
     {"three_wiped", .run = disc_store_wiped, .start = etcd_start_cluster},
@@ -65,6 +56,7 @@ static const disc_scenario scenarios[] = {
     {.name = NULL}};
 
 const disc_driver disc_this_driver = {.name = "etcd",
+                                      .has_server = true,
                                       .scenarios = scenarios,
                                       .delete_one = delete_one,
                                       .delete_all = delete_all,

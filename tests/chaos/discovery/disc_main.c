@@ -5,15 +5,26 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* The last has no name. */
+static const disc_scenario *scenario_at(size_t index)
+{
+    static const disc_scenario none;
+    if (disc_this_driver.has_server)
+        for (const disc_scenario *scenario = disc_server_scenarios; scenario->name; scenario++)
+            if (!index--)
+                return scenario;
+    return disc_this_driver.scenarios ? &disc_this_driver.scenarios[index] : &none;
+}
+
 static const char *scenario_name(size_t index)
 {
-    return disc_this_driver.scenarios[index].name;
+    return scenario_at(index)->name;
 }
 
 static void run(size_t index, uint64_t seed, const char *self)
 {
     static disc_stage stage;
-    stage.scenario = &disc_this_driver.scenarios[index];
+    stage.scenario = scenario_at(index);
     stage.chaos.driver = &chaos_this_driver;
     stage.chaos.self = self;
     stage.chaos.seed = seed;

@@ -33,20 +33,8 @@ static void revoke_leases(disc_stage *stage, const int64_t *leases, const uint32
     }
 }
 
-static const disc_scenario scenarios[] = {
-    {"thousand", .run = disc_thousand, .crowd = 1000},
-    {"store_killed", .run = disc_store_killed},
-    {"store_wiped", .run = disc_store_wiped},
-    {"keys_deleted", .run = disc_keys_deleted},
-    {"lease_revoked", .run = disc_lease_revoked},
-    {"instance_stopped", .run = disc_instance_stopped},
-    {"network_cut", .run = disc_network_cut, .in_network = true},
-    {"network_frozen", .run = disc_network_frozen},
-    {"mass_death", .run = disc_mass_death},
-    {.name = NULL}};
-
 const disc_driver disc_this_driver = {.name = "redis",
-                                      .scenarios = scenarios,
+                                      .has_server = true,
                                       .delete_one = disc_delete_by_front,
                                       .delete_all = delete_all,
                                       .revoke = revoke_leases};

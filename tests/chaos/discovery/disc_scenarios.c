@@ -74,7 +74,7 @@ static void stop(disc_stage *stage, size_t count, const char *name)
     disc_fault_ended(stage);
 }
 
-static void freeze(disc_stage *stage)
+static void network_frozen(disc_stage *stage)
 {
     disc_fault_begins(stage, "network frozen");
     fwt_proxy_freeze(stage->chaos.proxy, FWT_PROXY_BOTH);
@@ -112,18 +112,13 @@ void disc_instance_stopped(disc_stage *stage)
     stop(stage, stage->all.instance_count, "all instances stopped");
 }
 
-void disc_network_cut(disc_stage *stage)
+static void network_cut(disc_stage *stage)
 {
     disc_fault_begins(stage, "network cut");
     disc_net_plug(&stage->net, false);
     disc_run_for(stage, 3 * stage->ttl_ms);
     disc_net_plug(&stage->net, true);
     disc_fault_ended(stage);
-}
-
-void disc_network_frozen(disc_stage *stage)
-{
-    freeze(stage);
 }
 
 void disc_mass_death(disc_stage *stage)
@@ -139,10 +134,22 @@ void disc_thousand_without_server(disc_stage *stage)
     disc_kill_all(stage);
 }
 
-void disc_thousand(disc_stage *stage)
+static void thousand(disc_stage *stage)
 {
     kill_store(stage);
     wipe_store(stage);
-    freeze(stage);
+    network_frozen(stage);
     disc_thousand_without_server(stage);
 }
+
+const disc_scenario disc_server_scenarios[] = {
+    {"thousand", .run = thousand, .crowd = 1000},
+    {"store_killed", .run = disc_store_killed},
+    {"store_wiped", .run = disc_store_wiped},
+    {"keys_deleted", .run = disc_keys_deleted},
+    {"lease_revoked", .run = disc_lease_revoked},
+    {"instance_stopped", .run = disc_instance_stopped},
+    {"network_cut", .run = network_cut, .in_network = true},
+    {"network_frozen", .run = network_frozen},
+    {"mass_death", .run = disc_mass_death},
+    {.name = NULL}};
