@@ -1,7 +1,9 @@
 #include "base/out_queue.h"
 
 #include <assert.h>
+#include <fairway/error.h>
 #include <stdlib.h>
+#include <uv.h>
 
 /* Bytes of free chunks that a pool keeps; the rest goes back to the allocator. */
 #define POOL_KEEP_BYTES (8u * 1024 * 1024)
@@ -55,6 +57,8 @@ static fwi_chunk *chunk_new(fwi_chunk_pool *pool, uint32_t capacity)
 
 void fwi_chunk_free(fwi_chunk_pool *pool, fwi_chunk *chunk)
 {
+    if (!chunk->capacity)
+        fw_buf_release(fwi_chunk_buf(chunk));
     int class = pool_class(chunk->capacity);
     if (class < 0 || pool->free_bytes + chunk->capacity > POOL_KEEP_BYTES) {
         free(chunk);
@@ -65,12 +69,32 @@ void fwi_chunk_free(fwi_chunk_pool *pool, fwi_chunk *chunk)
     pool->free_bytes += chunk->capacity;
 }
 
+static void append(fwi_out_queue *queue, fwi_chunk *chunk)
+{
+    if (queue->tail)
+        queue->tail->next = chunk;
+    else
+        queue->head = chunk;
+    queue->tail = chunk;
+}
+
+static size_t tail_room(const fwi_out_queue *queue)
+{
+    const fwi_chunk *tail = queue->tail;
+    return tail && tail->capacity ? tail->capacity - tail->end : 0;
+}
+
+size_t fwi_out_queue_room(const fwi_out_queue *queue, size_t most)
+{
+    size_t room = tail_room(queue);
+    return room < most ? room : most;
+}
+
 uint8_t *fwi_out_queue_reserve(fwi_out_queue *queue, fwi_chunk_pool *pool, size_t len)
 {
-    fwi_chunk *tail = queue->tail;
-    if (!tail || tail->capacity - tail->end < len) {
+    if (!queue->tail || !queue->tail->capacity || tail_room(queue) < len) {
         /* A busy connection gets large chunks, so that one write takes few of them. */
-        size_t capacity = tail ? FWI_CHUNK_LARGE_BYTES : FWI_CHUNK_SMALL_BYTES;
+        size_t capacity = queue->tail ? FWI_CHUNK_LARGE_BYTES : FWI_CHUNK_SMALL_BYTES;
         if (len > FWI_CHUNK_LARGE_BYTES)
             capacity = len;
         else if (len > capacity)
@@ -80,16 +104,29 @@ uint8_t *fwi_out_queue_reserve(fwi_out_queue *queue, fwi_chunk_pool *pool, size_
         fwi_chunk *chunk = chunk_new(pool, (uint32_t)capacity);
         if (!chunk)
             return NULL;
-        if (tail)
-            tail->next = chunk;
-        else
-            queue->head = chunk;
-        queue->tail = tail = chunk;
+        append(queue, chunk);
     }
+    fwi_chunk *tail = queue->tail;
     uint8_t *room = tail->data + tail->end;
     tail->end += (uint32_t)len;
     queue->bytes += len;
     return room;
+}
+
+int fwi_out_queue_share(fwi_out_queue *queue, fw_buf *buf)
+{
+    size_t len = fw_buf_bytes(buf).len;
+    if (!len)
+        return FW_OK;
+    fwi_chunk *chunk = len <= UINT32_MAX ? malloc(sizeof *chunk + sizeof buf) : NULL;
+    if (!chunk)
+        return UV_ENOMEM;
+    *chunk = (fwi_chunk){.end = (uint32_t)len};
+    memcpy(chunk->data, &buf, sizeof buf);
+    fw_buf_acquire(buf);
+    append(queue, chunk);
+    queue->bytes += len;
+    return FW_OK;
 }
 
 void fwi_out_queue_unreserve(fwi_out_queue *queue, size_t len)

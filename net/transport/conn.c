@@ -27,7 +27,7 @@ static unsigned gather(const fwi_out_queue *queue, uv_buf_t *bufs, unsigned max)
 {
     unsigned count = 0;
     for (fwi_chunk *chunk = queue->head; chunk && count < max; chunk = chunk->next)
-        bufs[count++] = uv_buf_init((char *)chunk->data + chunk->start, chunk->end - chunk->start);
+        bufs[count++] = uv_buf_init((char *)fwi_chunk_bytes(chunk), chunk->end - chunk->start);
     return count;
 }
 
@@ -36,8 +36,15 @@ static void check_drained(fw_conn *conn)
     if (!conn->congested || fw_conn_queued_bytes(conn) > conn->high_water_bytes / 2)
         return;
     conn->congested = false;
-    if (conn->state == FWI_CONN_OPEN && conn->events.on_drain)
-        conn->events.on_drain(conn, conn->arg);
+    if (conn->state == FWI_CONN_OPEN && conn->events->on_drain)
+        conn->events->on_drain(conn, conn->arg);
+}
+
+/* After something was sent. */
+static void tell_sent(fw_conn *conn)
+{
+    fwi_conn_sent(conn);
+    check_drained(conn);
 }
 
 /* Hands the rest to the transport, which keeps it until it is sent. */
@@ -86,10 +93,10 @@ static int flush_stream(fw_conn *conn)
 static int flush_messages(fw_conn *conn)
 {
     while (conn->out.bytes && !conn->blocked) {
-        const fwi_chunk *chunk = conn->out.head;
+        const uint8_t *message = fwi_chunk_bytes(conn->out.head);
         uint32_t len;
-        memcpy(&len, chunk->data + chunk->start, sizeof len);
-        int err = conn->ops->send(conn, chunk->data + chunk->start + sizeof len, len);
+        memcpy(&len, message, sizeof len);
+        int err = conn->ops->send(conn, message + sizeof len, len);
         if (err == UV_EAGAIN)
             conn->blocked = true;
         else if (err)
@@ -119,7 +126,7 @@ static void on_flush(fwi_task *task, void *arg)
     if (err)
         fw_conn_close(conn, err);
     else
-        check_drained(conn);
+        tell_sent(conn);
 }
 
 static void on_dial_timeout(fwi_timer *timer, void *arg)
@@ -130,18 +137,21 @@ static void on_dial_timeout(fwi_timer *timer, void *arg)
 
 static void end_dial_timer(fw_conn *conn)
 {
-    if (!conn->dial_timer)
-        return;
-    fwi_loop_timer_stop(conn->loop, conn->dial_timer);
-    free(conn->dial_timer);
-    conn->dial_timer = NULL;
+    if (conn->dialled)
+        fwi_loop_timer_stop(conn->loop, &conn->dialled->timer);
 }
+
+static const fw_conn_events no_events;
 
 static void conn_setup(fw_conn *conn, fw_loop *loop, size_t high_water_bytes, bool messages,
                        size_t max_message_bytes)
 {
     conn->loop = loop;
-    conn->high_water_bytes = high_water_bytes ? high_water_bytes : DEFAULT_HIGH_WATER_BYTES;
+    if (!high_water_bytes)
+        high_water_bytes = DEFAULT_HIGH_WATER_BYTES;
+    conn->high_water_bytes =
+        high_water_bytes < UINT32_MAX ? (uint32_t)high_water_bytes : UINT32_MAX;
+    conn->events = &no_events;
     conn->messages = messages;
     conn->max_message_bytes = (uint32_t)max_message_bytes;
     conn->flush = (fwi_task){.fn = on_flush, .arg = conn};
@@ -161,19 +171,20 @@ int fwi_conn_dial_url(fw_loop *loop, const fw_url *url, const fw_conn_options *o
     if (!filled.dial_timeout_ms)
         filled.dial_timeout_ms = DEFAULT_DIAL_TIMEOUT_MS;
     fw_conn *conn = NULL;
-    fwi_timer *timer = malloc(sizeof *timer);
-    err = timer ? transport->dial(loop, url, &filled, &conn) : UV_ENOMEM;
+    fwi_conn_dialled *dialled = malloc(sizeof *dialled);
+    err = dialled ? transport->dial(loop, url, &filled, &conn) : UV_ENOMEM;
     if (err) {
-        free(timer);
+        free(dialled);
         return err;
     }
     conn_setup(conn, loop, filled.high_water_bytes, filled.messages, filled.max_message_bytes);
-    conn->events = filled.events;
+    *dialled =
+        (fwi_conn_dialled){.timer = {.fn = on_dial_timeout, .arg = conn}, .events = filled.events};
+    conn->dialled = dialled;
+    conn->events = &dialled->events;
     conn->arg = filled.arg;
     /* A transport reports an early failure in a later turn, so the timer is set in time. */
-    *timer = (fwi_timer){.fn = on_dial_timeout, .arg = conn};
-    conn->dial_timer = timer;
-    fwi_loop_timer_start(loop, timer, filled.dial_timeout_ms);
+    fwi_loop_timer_start(loop, &dialled->timer, filled.dial_timeout_ms);
     *ret_conn = conn;
     return FW_OK;
 }
@@ -208,8 +219,8 @@ void fwi_conn_opened(fw_conn *conn)
     start_reading(conn);
     if (conn->out.bytes || conn->ending)
         fwi_loop_defer(conn->loop, &conn->flush);
-    if (conn->state == FWI_CONN_OPEN && conn->events.on_open)
-        conn->events.on_open(conn, conn->arg);
+    if (conn->state == FWI_CONN_OPEN && conn->events->on_open)
+        conn->events->on_open(conn, conn->arg);
 }
 
 void fwi_listener_accepted(fw_listener *listener, fw_conn *conn)
@@ -228,14 +239,15 @@ void fwi_listener_accepted(fw_listener *listener, fw_conn *conn)
 
 void fwi_conn_received(fw_conn *conn, const uint8_t *data, size_t len)
 {
-    if (conn->state == FWI_CONN_OPEN && conn->events.on_data)
-        conn->events.on_data(conn, data, len, conn->arg);
+    if (conn->state == FWI_CONN_OPEN && conn->events->on_data)
+        conn->events->on_data(conn, data, len, conn->arg);
 }
 
 void fwi_conn_written(fw_conn *conn, int status)
 {
     conn->writing = false;
-    fwi_out_queue_clear(&conn->in_flight, fwi_loop_chunks(conn->loop));
+    if (!status) /* else it counts as lost */
+        fwi_out_queue_clear(&conn->in_flight, fwi_loop_chunks(conn->loop));
     if (conn->state != FWI_CONN_OPEN)
         return;
     if (!status)
@@ -243,7 +255,13 @@ void fwi_conn_written(fw_conn *conn, int status)
     if (status)
         fw_conn_close(conn, status);
     else
-        check_drained(conn);
+        tell_sent(conn);
+}
+
+void fwi_conn_sent(fw_conn *conn)
+{
+    if (conn->state == FWI_CONN_OPEN && conn->events->on_sent)
+        conn->events->on_sent(conn, conn->arg);
 }
 
 void fwi_conn_writable(fw_conn *conn)
@@ -262,8 +280,8 @@ void fwi_conn_shut(fw_conn *conn, int status)
         fw_conn_close(conn, status);
         return;
     }
-    if (conn->events.on_shutdown)
-        conn->events.on_shutdown(conn, conn->arg);
+    if (conn->events->on_shutdown)
+        conn->events->on_shutdown(conn, conn->arg);
     if (conn->ended)
         fw_conn_close(conn, UV_EOF);
 }
@@ -273,16 +291,24 @@ void fwi_conn_ended(fw_conn *conn)
     if (conn->state != FWI_CONN_OPEN || conn->ended)
         return;
     conn->ended = true;
-    if (conn->shut || !conn->events.on_end)
+    if (conn->shut || !conn->events->on_end)
         fw_conn_close(conn, UV_EOF);
     else
-        conn->events.on_end(conn, conn->arg);
+        conn->events->on_end(conn, conn->arg);
+}
+
+static fwi_conn_texts *get_texts(fw_conn *conn)
+{
+    if (!conn->texts)
+        conn->texts = calloc(1, sizeof *conn->texts);
+    return conn->texts;
 }
 
 void fwi_conn_explain(fw_conn *conn, const char *text)
 {
-    if (!conn->errmsg && *text)
-        conn->errmsg = strdup(text);
+    fwi_conn_texts *texts = *text ? get_texts(conn) : NULL;
+    if (texts && !texts->errmsg)
+        texts->errmsg = strdup(text);
 }
 
 void fwi_conn_failed(fw_conn *conn, int error)
@@ -292,13 +318,26 @@ void fwi_conn_failed(fw_conn *conn, int error)
 
 void fwi_conn_gone(fw_conn *conn)
 {
+    if (conn->events->on_closed)
+        conn->events->on_closed(conn, conn->reason, conn->arg);
     fwi_out_queue_clear(&conn->out, fwi_loop_chunks(conn->loop));
     fwi_out_queue_clear(&conn->in_flight, fwi_loop_chunks(conn->loop));
-    if (conn->events.on_closed)
-        conn->events.on_closed(conn, conn->reason, conn->arg);
-    free(conn->peer_text);
-    free(conn->errmsg);
+    if (conn->texts) {
+        free(conn->texts->peer);
+        free(conn->texts->errmsg);
+    }
+    free(conn->texts);
+    free(conn->dialled);
     free(conn);
+}
+
+/* Something was appended to the queue. */
+static void want_flush(fw_conn *conn)
+{
+    if (!conn->writing && !conn->blocked && conn->state == FWI_CONN_OPEN)
+        fwi_loop_defer(conn->loop, &conn->flush);
+    if (fw_conn_queued_bytes(conn) > conn->high_water_bytes)
+        conn->congested = true;
 }
 
 uint8_t *fw_conn_reserve(fw_conn *conn, size_t len)
@@ -313,11 +352,22 @@ uint8_t *fw_conn_reserve(fw_conn *conn, size_t len)
     if (!room)
         return NULL;
     memcpy(room, &message_len, head);
-    if (!conn->writing && !conn->blocked && conn->state == FWI_CONN_OPEN)
-        fwi_loop_defer(conn->loop, &conn->flush);
-    if (fw_conn_queued_bytes(conn) > conn->high_water_bytes)
-        conn->congested = true;
+    want_flush(conn);
     return room + head;
+}
+
+int fw_conn_write_buf(fw_conn *conn, fw_buf *buf)
+{
+    fw_slice bytes = fw_buf_bytes(buf);
+    /* A message stands in one piece with its length. */
+    if (conn->messages || bytes.len <= fwi_out_queue_room(&conn->out, FWI_SHARE_LEAST_BYTES))
+        return fw_conn_write(conn, bytes.data, bytes.len);
+    if (conn->state == FWI_CONN_CLOSING || conn->ending)
+        return FW_ECLOSED;
+    int err = fwi_out_queue_share(&conn->out, buf);
+    if (!err)
+        want_flush(conn);
+    return err;
 }
 
 int fw_conn_write(fw_conn *conn, const void *data, size_t len)
@@ -391,18 +441,19 @@ void fw_conn_close(fw_conn *conn, int reason)
 
 void fw_conn_set_events(fw_conn *conn, const fw_conn_events *events, void *arg)
 {
-    conn->events = *events;
+    conn->events = events;
     conn->arg = arg;
 }
 
 const char *fw_conn_peer(fw_conn *conn)
 {
-    if (!conn->peer_text && conn->state == FWI_CONN_OPEN) {
+    bool is_known = conn->texts && conn->texts->peer;
+    if (!is_known && conn->state == FWI_CONN_OPEN && get_texts(conn)) {
         char text[300] = "";
         conn->ops->peer(conn, text, sizeof text);
-        conn->peer_text = strdup(text);
+        conn->texts->peer = strdup(text);
     }
-    return conn->peer_text ? conn->peer_text : "";
+    return conn->texts && conn->texts->peer ? conn->texts->peer : "";
 }
 
 bool fw_conn_has_messages(const fw_conn *conn)
@@ -412,7 +463,7 @@ bool fw_conn_has_messages(const fw_conn *conn)
 
 const char *fw_conn_errmsg(const fw_conn *conn)
 {
-    return conn->errmsg ? conn->errmsg : "";
+    return conn->texts && conn->texts->errmsg ? conn->texts->errmsg : "";
 }
 
 fw_loop *fw_conn_loop(const fw_conn *conn)

@@ -145,7 +145,14 @@ int fwi_over_shutdown(fw_conn *base)
 size_t fwi_over_queued_bytes(const fw_conn *base)
 {
     const fwi_over_conn *conn = over_of(base);
-    return conn->lower ? fw_conn_queued_bytes(conn->lower) : 0;
+    return conn->lower ? fw_conn_queued_bytes(conn->lower) : conn->lost_bytes;
+}
+
+static void on_lower_sent(fw_conn *lower, void *arg)
+{
+    (void)lower;
+    fwi_over_conn *conn = arg;
+    fwi_conn_sent(&conn->base);
 }
 
 static void on_lower_drain(fw_conn *lower, void *arg)
@@ -230,6 +237,7 @@ static void on_lower_closed(fw_conn *lower, int reason, void *arg)
     fwi_over_conn *conn = arg;
     fwi_over_listener *listener = conn->listener;
     fwi_conn_explain(&conn->base, fw_conn_errmsg(lower));
+    conn->lost_bytes = fw_conn_queued_bytes(lower);
     conn->lower = NULL;
     fwi_conn_failed(&conn->base, reason);
     stop_timer(conn);
@@ -245,6 +253,7 @@ static void on_lower_closed(fw_conn *lower, int reason, void *arg)
 static const fw_conn_events lower_events = {.on_open = on_lower_open,
                                             .on_data = on_lower_data,
                                             .on_drain = on_lower_drain,
+                                            .on_sent = on_lower_sent,
                                             .on_end = on_lower_ended,
                                             .on_shutdown = on_lower_shutdown,
                                             .on_closed = on_lower_closed};

@@ -56,6 +56,7 @@ struct fwi_over_conn {
     fwi_timer *timer;            /* handshake's deadline, or the lingering; NULL when idle */
     uint8_t *held;               /* came in while reading was stopped */
     size_t held_len;
+    size_t lost_bytes; /* what the lower one had not sent when it ended */
     fwi_task feed;
     bool feeding, lingers, accepted;
 };

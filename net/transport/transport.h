@@ -37,27 +37,41 @@ typedef struct fwi_conn_ops {
     size_t (*queued_bytes)(const fw_conn *conn);
 } fwi_conn_ops;
 
+/* What a dialled connection has besides, as long as it lives. */
+typedef struct fwi_conn_dialled {
+    fwi_timer timer; /* while dialling */
+    fw_conn_events events;
+} fwi_conn_dialled;
+
+/* Made when the first of them is there. */
+typedef struct fwi_conn_texts {
+    char *peer, *errmsg; /* or NULL */
+} fwi_conn_texts;
+
+/* Kept small: a server holds a hundred thousand of them, nearly all idle. */
 struct fw_conn {
     fw_loop *loop;
     const fwi_conn_ops *ops;
-    fw_conn_events events;
+    const fw_conn_events *events;
     void *arg;
-    fwi_conn_state state;
-    int reason; /* of the closing */
-    bool messages;
-    bool congested, read_stopped;
-    bool writing;                /* a write is in flight */
-    bool blocked;                /* until fwi_conn_writable */
-    bool ending, shutting, shut; /* fw_conn_shutdown was called; the end is under way; it is sent */
-    bool ended;                  /* by the peer */
+    int reason;    /* of the closing */
+    uint8_t state; /* fwi_conn_state */
+    bool messages : 1;
+    bool congested : 1;
+    bool read_stopped : 1;
+    bool writing : 1;  /* a write is in flight */
+    bool blocked : 1;  /* until fwi_conn_writable */
+    bool ending : 1;   /* fw_conn_shutdown was called */
+    bool shutting : 1; /* the end is under way */
+    bool shut : 1;     /* it is sent */
+    bool ended : 1;    /* by the peer */
     uint32_t max_message_bytes;
-    size_t high_water_bytes;
+    uint32_t high_water_bytes;
     fwi_out_queue out;       /* not yet given to the transport */
     fwi_out_queue in_flight; /* given to ops->write */
     fwi_task flush;
-    fwi_timer *dial_timer; /* while dialling */
-    char *peer_text;       /* made when first asked for */
-    char *errmsg;          /* or NULL */
+    fwi_conn_dialled *dialled; /* NULL: accepted */
+    fwi_conn_texts *texts;     /* or NULL */
 };
 
 typedef struct fwi_listener_ops {
@@ -110,6 +124,8 @@ void fwi_conn_opened(fw_conn *conn);
 /* Bytes, or one whole message. */
 void fwi_conn_received(fw_conn *conn, const uint8_t *data, size_t len);
 void fwi_conn_written(fw_conn *conn, int status);
+/* queued_bytes has become less. */
+void fwi_conn_sent(fw_conn *conn);
 /* After UV_EAGAIN: there is room again; or queued_bytes has become less. */
 void fwi_conn_writable(fw_conn *conn);
 /* After ops->shutdown: the end was sent, or could not be. */

@@ -10,30 +10,36 @@ static fwi_stream_conn *stream_of(fw_conn *conn)
     return fwi_container_of(conn, fwi_stream_conn, base);
 }
 
-static void on_report(fwi_task *task, void *arg)
-{
-    (void)task;
-    fwi_stream_conn *conn = arg;
-    fwi_conn_failed(&conn->base, conn->dial->early_error);
-}
-
 struct dialled_conn {
     fwi_stream_conn conn;
     fwi_stream_dial dial;
 };
 
-int fwi_stream_conn_new(fw_loop *loop, const fwi_conn_ops *ops, bool dialled,
+fwi_stream_dial *fwi_stream_dial_of(fwi_stream_conn *conn)
+{
+    return &fwi_container_of(conn, struct dialled_conn, conn)->dial;
+}
+
+static void on_report(fwi_task *task, void *arg)
+{
+    (void)task;
+    fwi_stream_conn *conn = arg;
+    fwi_conn_failed(&conn->base, fwi_stream_dial_of(conn)->early_error);
+}
+
+int fwi_stream_conn_new(fw_loop *loop, const fwi_conn_ops *ops, size_t handle_bytes, bool dialled,
                         fwi_stream_conn **ret_conn)
 {
-    fwi_stream_conn *conn = calloc(1, dialled ? sizeof(struct dialled_conn) : sizeof *conn);
+    fwi_stream_conn *conn = calloc(1, dialled ? sizeof(struct dialled_conn)
+                                              : offsetof(fwi_stream_conn, uv) + handle_bytes);
     if (!conn)
         return UV_ENOMEM;
     conn->base.loop = loop;
     conn->base.ops = ops;
     if (dialled) {
-        conn->dial = &((struct dialled_conn *)conn)->dial;
-        conn->dial->connect.data = conn;
-        conn->dial->report = (fwi_task){.fn = on_report, .arg = conn};
+        fwi_stream_dial *dial = fwi_stream_dial_of(conn);
+        dial->connect.data = conn;
+        dial->report = (fwi_task){.fn = on_report, .arg = conn};
     }
     *ret_conn = conn;
     return FW_OK;
@@ -52,8 +58,9 @@ void fwi_stream_on_connect(uv_connect_t *request, int status)
 
 void fwi_stream_fail_later(fwi_stream_conn *conn, int error)
 {
-    conn->dial->early_error = error;
-    fwi_loop_defer(conn->base.loop, &conn->dial->report);
+    fwi_stream_dial *dial = fwi_stream_dial_of(conn);
+    dial->early_error = error;
+    fwi_loop_defer(conn->base.loop, &dial->report);
 }
 
 int fwi_stream_try_write(fw_conn *conn, const uv_buf_t *bufs, unsigned count)
@@ -138,7 +145,7 @@ static void on_conn_closed(uv_handle_t *handle)
 void fwi_stream_close(fw_conn *conn)
 {
     fwi_stream_conn *stream = stream_of(conn);
-    fwi_stream_dial *dial = stream->dial;
+    fwi_stream_dial *dial = conn->dialled ? fwi_stream_dial_of(stream) : NULL;
     if (dial)
         fwi_loop_defer_cancel(conn->loop, &dial->report);
     if (dial && dial->resolve) {

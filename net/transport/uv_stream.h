@@ -22,8 +22,7 @@ typedef struct fwi_stream_dial {
 /* Kept small: a gateway holds a hundred thousand of them, nearly all idle. */
 typedef struct fwi_stream_conn {
     fw_conn base;
-    fwi_uv_handle uv;
-    fwi_stream_dial *dial; /* in the same allocation; NULL: accepted */
+    fwi_uv_handle uv; /* last: an accepted connection has memory for its own kind only */
 } fwi_stream_conn;
 
 typedef struct fwi_stream_listener fwi_stream_listener;
@@ -35,10 +34,12 @@ struct fwi_stream_listener {
     char *unlink_path; /* unix: removed when the listener closes */
 };
 
-/* Allocates a connection with the given operations; its handle is to be initialised by the caller.
- */
-int fwi_stream_conn_new(fw_loop *loop, const fwi_conn_ops *ops, bool dialled,
+/* Allocates a connection with the given operations; its handle, of handle_bytes, is to be
+ * initialised by the caller. */
+int fwi_stream_conn_new(fw_loop *loop, const fwi_conn_ops *ops, size_t handle_bytes, bool dialled,
                         fwi_stream_conn **ret_conn);
+/* Of a dialled connection. */
+fwi_stream_dial *fwi_stream_dial_of(fwi_stream_conn *conn);
 void fwi_stream_on_connect(uv_connect_t *request, int status);
 /* Lets a dial fail in a later turn, as the contract wants it. */
 void fwi_stream_fail_later(fwi_stream_conn *conn, int error);

@@ -9,6 +9,7 @@
 #ifndef FAIRWAY_TRANSPORT_H
 #define FAIRWAY_TRANSPORT_H
 
+#include <fairway/buf.h>
 #include <fairway/loop.h>
 
 FW_BEGIN_DECLS
@@ -38,6 +39,8 @@ typedef struct fw_conn_events {
     void (*on_data)(fw_conn *conn, const uint8_t *data, size_t len, void *arg);
     /* The outgoing queue went from over high_water_bytes to under half of it. */
     void (*on_drain)(fw_conn *conn, void *arg);
+    /* What was queued has been worked on: fw_conn_queued_bytes tells how much is left. */
+    void (*on_sent)(fw_conn *conn, void *arg);
     /* The peer has ended its side and still reads. Without this event the connection closes with
      * UV_EOF; with it, it goes on until it is closed, or shut down. */
     void (*on_end)(fw_conn *conn, void *arg);
@@ -71,6 +74,9 @@ FW_API FW_MUST_CHECK int fw_conn_dial(fw_loop *loop, const char *url,
  * FW_EFRAMESIZE, UV_ENOMEM (nothing was queued). There is no limit of the queue here: the caller
  * looks at fw_conn_queued_bytes or fw_conn_congested and has the policy. */
 FW_API FW_MUST_CHECK int fw_conn_write(fw_conn *conn, const void *data, size_t len);
+/* The same for bytes that many connections share: the queue takes a reference instead of a copy,
+ * unless they are few and there is room for them in what it has. */
+FW_API FW_MUST_CHECK int fw_conn_write_buf(fw_conn *conn, fw_buf *buf);
 /* Room for len bytes at the end of the queue, to be filled before the return to the loop (with
  * messages: for one message); NULL as fw_conn_write's errors. */
 FW_API uint8_t *fw_conn_reserve(fw_conn *conn, size_t len);
@@ -79,7 +85,8 @@ FW_API uint8_t *fw_conn_reserve(fw_conn *conn, size_t len);
  * still come. FW_ECLOSED, FW_EUNSUPPORTED (the transport has no half-close). */
 FW_API FW_MUST_CHECK int fw_conn_shutdown(fw_conn *conn);
 
-/* Bytes not yet taken by the kernel. */
+/* Bytes not yet taken by the kernel, with what a layer as TLS has put around those that it has
+ * taken; in on_closed: those which were lost. */
 FW_API size_t fw_conn_queued_bytes(const fw_conn *conn);
 /* True from the moment when the queue passed high_water_bytes until on_drain. */
 FW_API bool fw_conn_congested(const fw_conn *conn);
@@ -93,7 +100,8 @@ FW_API void fw_conn_read_start(fw_conn *conn);
  * any event. */
 FW_API void fw_conn_close(fw_conn *conn, int reason);
 
-/* Replaces events and argument, for layers that take a connection over. */
+/* Replaces events and argument, for layers that take a connection over. The table is not copied: it
+ * must outlive the connection, as one that is static const does. */
 FW_API void fw_conn_set_events(fw_conn *conn, const fw_conn_events *events, void *arg);
 
 /* "tcp://127.0.0.1:41210" of the other end, "unix:" if it has no name; "" if it was not asked for

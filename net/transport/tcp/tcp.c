@@ -51,7 +51,7 @@ static void peer(fw_conn *conn, char *ret_text, size_t size)
 static int conn_new(fw_loop *loop, bool dialled, fwi_stream_conn **ret_conn)
 {
     fwi_stream_conn *conn;
-    int err = fwi_stream_conn_new(loop, &tcp_ops, dialled, &conn);
+    int err = fwi_stream_conn_new(loop, &tcp_ops, sizeof conn->uv.tcp, dialled, &conn);
     if (err)
         return err;
     err = uv_tcp_init(fw_loop_uv(loop), &conn->uv.tcp);
@@ -77,10 +77,10 @@ static void on_resolved(uv_getaddrinfo_t *request, int status, struct addrinfo *
     fwi_stream_conn *conn = request->data;
     free(request);
     if (conn) {
-        conn->dial->resolve = NULL;
+        fwi_stream_dial_of(conn)->resolve = NULL;
         if (!status)
-            status = uv_tcp_connect(&conn->dial->connect, &conn->uv.tcp, found->ai_addr,
-                                    fwi_stream_on_connect);
+            status = uv_tcp_connect(&fwi_stream_dial_of(conn)->connect, &conn->uv.tcp,
+                                    found->ai_addr, fwi_stream_on_connect);
         if (status)
             fwi_conn_failed(&conn->base, status);
     }
@@ -101,7 +101,7 @@ static int resolve(fwi_stream_conn *conn, const char *name, int port)
     if (err)
         free(request);
     else
-        conn->dial->resolve = request;
+        fwi_stream_dial_of(conn)->resolve = request;
     return err;
 }
 
@@ -121,8 +121,8 @@ static int dial(fw_loop *loop, const fw_url *url, const fw_conn_options *options
     const fw_url_host *host = &url->hosts[0];
     struct sockaddr_storage address;
     if (parse_ip(host->name, host->port, &address))
-        err = uv_tcp_connect(&conn->dial->connect, &conn->uv.tcp, (struct sockaddr *)&address,
-                             fwi_stream_on_connect);
+        err = uv_tcp_connect(&fwi_stream_dial_of(conn)->connect, &conn->uv.tcp,
+                             (struct sockaddr *)&address, fwi_stream_on_connect);
     else
         err = resolve(conn, host->name, host->port);
     if (err)

@@ -36,7 +36,7 @@ static const fwi_conn_ops unix_ops = {
 static int conn_new(fw_loop *loop, bool dialled, fwi_stream_conn **ret_conn)
 {
     fwi_stream_conn *conn;
-    int err = fwi_stream_conn_new(loop, &unix_ops, dialled, &conn);
+    int err = fwi_stream_conn_new(loop, &unix_ops, sizeof conn->uv.pipe, dialled, &conn);
     if (err)
         return err;
     err = uv_pipe_init(fw_loop_uv(loop), &conn->uv.pipe, 0);
@@ -67,7 +67,8 @@ static int dial(fw_loop *loop, const fw_url *url, const fw_conn_options *options
     err = conn_new(loop, true, &conn);
     if (err)
         return err;
-    uv_pipe_connect(&conn->dial->connect, &conn->uv.pipe, url->path, fwi_stream_on_connect);
+    uv_pipe_connect(&fwi_stream_dial_of(conn)->connect, &conn->uv.pipe, url->path,
+                    fwi_stream_on_connect);
     *ret_conn = &conn->base;
     return FW_OK;
 }
