@@ -1,6 +1,17 @@
+/*
+ * States of a session:
+ *
+ *     OPENING --open--> OPEN --close--> CLOSING --conn gone--> (on_closed, freed)
+ *        |                |  ^
+ *        |    (one that reconnects)
+ *        |              fail \------------- OPENING
+ *        |                v                    ^
+ *        \--fail--> BREAKING --conn gone--> DOWN, after a wait
+ *
+ * A close in any state leads to CLOSING; in DOWN, where no connection's end can be waited for, the
+ * end comes from a task.
+ */
 #include "session/session.h"
-
-#include "session/framer.h"
 
 #include <fairway/error.h>
 #include <stdatomic.h>
@@ -8,169 +19,362 @@
 #include <string.h>
 #include <uv.h>
 
-struct fw_session {
-    fw_conn *conn;
-    fwi_framer framer;
-    uint64_t id;
-    bool open, closed;
-    fw_session_events events;
-    void *arg;
-    void (*on_gone)(fw_session *session, void *owner);
-    void *owner;
-};
-
 static _Atomic uint64_t last_session_id;
 
-static void on_open(fw_conn *conn, void *arg)
+/* ---- rules ---- */
+
+int fwi_session_rules_create(fw_loop *loop, const fw_framing *framing,
+                             const fw_compression *compression, fwi_session_rules **ret_rules)
 {
-    (void)conn;
+    fwi_session_rules *rules = calloc(1, sizeof *rules);
+    if (!rules)
+        return UV_ENOMEM;
+    rules->references = 1;
+    rules->framing = *framing;
+    rules->queue_bytes = FWI_SESSION_QUEUE_BYTES;
+    int err = fwi_framing_check(&rules->framing);
+    if (!err)
+        err = fw_compression_check(compression);
+    if (!err && compression->method) {
+        rules->compression = *compression;
+        rules->compression.method = strdup(compression->method);
+        err = rules->compression.method ? fwi_compressor_acquire(loop, &rules->compressor)
+                                        : UV_ENOMEM;
+    }
+    if (err)
+        fwi_session_rules_release(rules);
+    else
+        *ret_rules = rules;
+    return err;
+}
+
+void fwi_session_rules_release(fwi_session_rules *rules)
+{
+    if (--rules->references)
+        return;
+    fwi_compressor_release(rules->compressor);
+    free((char *)rules->compression.method);
+    free(rules);
+}
+
+/* ---- memory ---- */
+
+int fwi_session_create(fwi_session_rules *rules, fw_session **ret_session)
+{
+    fw_session *session = calloc(1, sizeof *session);
+    if (!session)
+        return UV_ENOMEM;
+    rules->references++;
+    session->rules = rules;
+    session->events = &rules->events;
+    session->id = atomic_fetch_add(&last_session_id, 1) + 1;
+    fwi_list_init(&session->node);
+    *ret_session = session;
+    return FW_OK;
+}
+
+void fwi_session_free(fw_session *session)
+{
+    fwi_session_extra *extra = session->extra;
+    if (session->partial)
+        fwi_framer_fini(session->partial);
+    free(session->partial);
+    if (extra) {
+        fwi_account_fini(extra);
+        fwi_redial_free(extra);
+        fwi_watch_stop(extra);
+        fwi_loop_defer_cancel(extra->loop, &extra->report);
+        free(extra->heartbeat);
+        if (extra->destroy)
+            extra->destroy(extra->data);
+        free(extra);
+    }
+    fwi_session_rules_release(session->rules);
+    free(session);
+}
+
+/* Tells frames that were not queued, and ends a session that was closed while it was down. */
+static void on_report(fwi_task *task, void *arg)
+{
+    (void)task;
     fw_session *session = arg;
-    session->open = true;
-    if (session->events.on_open)
-        session->events.on_open(session, session->arg);
+    for (fwi_list *node; (node = session->extra->refused.next) != &session->extra->refused;) {
+        fwi_completion *completion = fwi_container_of(node, fwi_completion, node);
+        fwi_completion_end(completion, completion->status);
+    }
+    if (session->state == FWI_SESSION_CLOSING && !session->conn)
+        fwi_session_end(session, session->reason);
+}
+
+fwi_session_extra *fwi_session_extra_get(fw_session *session, fw_loop *loop)
+{
+    if (session->extra)
+        return session->extra;
+    fwi_session_extra *extra = calloc(1, sizeof *extra);
+    if (!extra)
+        return NULL;
+    extra->session = session;
+    extra->loop = loop;
+    extra->appended = session->conn ? fw_conn_queued_bytes(session->conn) : 0;
+    extra->timeouts = session->rules->timeouts;
+    fwi_list_init(&extra->waiting);
+    fwi_list_init(&extra->refused);
+    fwi_list_init(&extra->memberships);
+    extra->report = (fwi_task){.fn = on_report, .arg = session};
+    session->extra = extra;
+    return extra;
+}
+
+/* ---- receiving ---- */
+
+static void give(fw_session *session, fw_slice payload)
+{
+    if (session->events->on_frame)
+        session->events->on_frame(session, payload.data, payload.len, session->arg);
+}
+
+static void deliver(fw_session *session, const uint8_t *data, size_t len)
+{
+    const fwi_session_rules *rules = session->rules;
+    fw_slice payload = {data, len};
+    if (!rules->compressor) {
+        give(session, payload);
+        return;
+    }
+    int err =
+        fwi_decompress(rules->compressor, data, len, rules->framing.max_frame_bytes, &payload);
+    if (!err && len && !*data) {
+        give(session, payload); /* it lies in the frame */
+        return;
+    }
+    /* The compressor's memory serves the next frame, which may be the answer to this one. */
+    void *copy = err ? NULL : malloc(payload.len ? payload.len : 1);
+    if (!copy) {
+        fwi_session_fail(session, err ? err : UV_ENOMEM);
+        return;
+    }
+    memcpy(copy, payload.data, payload.len);
+    give(session, (fw_slice){copy, payload.len});
+    free(copy);
+}
+
+static void take_frames(fw_session *session, fwi_framer *framer)
+{
+    fw_slice frame;
+    int rc;
+    while (session->state == FWI_SESSION_OPEN && (rc = fwi_framer_next(framer, &frame)) != 0) {
+        if (rc < 0) {
+            fwi_session_fail(session, rc);
+            return;
+        }
+        deliver(session, (const uint8_t *)frame.data + framer->header_bytes,
+                frame.len - framer->header_bytes);
+    }
+}
+
+static void drop_partial(fw_session *session)
+{
+    if (session->partial)
+        fwi_framer_fini(session->partial);
+    free(session->partial);
+    session->partial = NULL;
+}
+
+/* Frames are told apart by a framer that stands on the stack, unless one has come in part. */
+static void on_bytes(fw_session *session, const uint8_t *data, size_t len)
+{
+    fwi_framer own, *framer = session->partial;
+    if (!framer) {
+        int err = fwi_framer_init(&own, &session->rules->framing);
+        if (err) { /* it was checked */
+            fwi_session_fail(session, err);
+            return;
+        }
+        framer = &own;
+    }
+    fwi_framer_push(framer, data, len);
+    take_frames(session, framer);
+    bool keeps = session->state == FWI_SESSION_OPEN && !fwi_framer_is_empty(framer);
+    if (framer != &own) {
+        if (!keeps)
+            drop_partial(session);
+        return;
+    }
+    if (!keeps) {
+        fwi_framer_fini(&own);
+        return;
+    }
+    session->partial = malloc(sizeof *session->partial);
+    if (session->partial) {
+        *session->partial = own;
+    } else {
+        fwi_framer_fini(&own);
+        fwi_session_fail(session, UV_ENOMEM);
+    }
 }
 
 static void on_data(fw_conn *conn, const uint8_t *data, size_t len, void *arg)
 {
     (void)conn;
     fw_session *session = arg;
-    fwi_framer_push(&session->framer, data, len);
-    fw_slice frame;
-    int rc;
-    while (!session->closed && (rc = fwi_framer_next(&session->framer, &frame)) != 0) {
-        if (rc < 0) {
-            fw_session_close(session, rc);
-            return;
-        }
-        size_t header = session->framer.framing.length_bytes;
-        if (session->events.on_frame)
-            session->events.on_frame(session, (const uint8_t *)frame.data + header,
-                                     frame.len - header, session->arg);
+    if (session->state != FWI_SESSION_OPEN)
+        return;
+    if (session->extra) {
+        session->extra->received_ms = fw_loop_now_ms(session->extra->loop);
+        if (session->extra->heartbeat)
+            session->extra->heartbeat->missed = 0;
     }
+    if (!session->rules->framing.messages)
+        on_bytes(session, data, len);
+    else if (len > session->rules->framing.max_frame_bytes)
+        fwi_session_fail(session, FW_EFRAMESIZE);
+    else
+        deliver(session, data, len);
+}
+
+/* ---- the connection ---- */
+
+static void on_open(fw_conn *conn, void *arg)
+{
+    (void)conn;
+    fw_session *session = arg;
+    session->state = FWI_SESSION_OPEN;
+    fwi_watch_start(session);
+    if (session->events->on_open)
+        session->events->on_open(session, session->arg);
+    if (session->state == FWI_SESSION_OPEN)
+        fwi_redial_opened(session);
+    if (session->finishing)
+        fwi_watch_finished(session);
 }
 
 static void on_drain(fw_conn *conn, void *arg)
 {
     (void)conn;
-    fw_session *session = arg;
-    if (session->events.on_drain)
-        session->events.on_drain(session, session->arg);
+    fwi_account_drained(arg);
 }
 
-static void on_closed(fw_conn *conn, int reason, void *arg)
+static void on_sent(fw_conn *conn, void *arg)
 {
     (void)conn;
     fw_session *session = arg;
-    session->closed = true;
-    if (session->events.on_closed)
-        session->events.on_closed(session, reason, session->arg);
-    if (session->on_gone)
-        session->on_gone(session, session->owner);
-    fwi_framer_fini(&session->framer);
-    free(session);
+    if (session->extra)
+        fwi_account_sent(session);
 }
 
-static const fw_conn_events conn_events = {
-    .on_open = on_open, .on_data = on_data, .on_drain = on_drain, .on_closed = on_closed};
-
-static int session_create(const fw_framing *framing, fw_session **ret_session)
+static void on_conn_closed(fw_conn *conn, int reason, void *arg)
 {
-    fw_session *session = calloc(1, sizeof *session);
-    if (!session)
-        return UV_ENOMEM;
-    int err = fwi_framer_init(&session->framer, framing);
-    if (err) {
-        free(session);
-        return err;
-    }
-    session->id = atomic_fetch_add(&last_session_id, 1) + 1;
-    *ret_session = session;
-    return FW_OK;
+    (void)conn;
+    fw_session *session = arg;
+    fwi_account_lost(session);
+    drop_partial(session);
+    if (session->state == FWI_SESSION_CLOSING)
+        fwi_session_end(session, session->reason);
+    else if (!fwi_redial_lost(session, reason))
+        fwi_session_end(session, reason);
 }
 
-int fw_session_dial(fw_loop *loop, const char *url, const fw_session_options *options,
-                    fw_session **ret_session)
+const fw_conn_events fwi_session_conn_events = {.on_open = on_open,
+                                                .on_data = on_data,
+                                                .on_drain = on_drain,
+                                                .on_sent = on_sent,
+                                                .on_closed = on_conn_closed};
+
+int fwi_session_accept(fw_conn *conn, fwi_session_rules *rules, fw_session **ret_session)
 {
     fw_session *session;
-    int err = session_create(&options->framing, &session);
-    if (err)
-        return err;
-    fw_conn_options conn_options = {.dial_timeout_ms = options->dial_timeout_ms,
-                                    .high_water_bytes = options->max_queue_bytes
-                                                            ? options->max_queue_bytes
-                                                            : FWI_SESSION_QUEUE_BYTES,
-                                    .events = conn_events,
-                                    .arg = session};
-    err = fw_conn_dial(loop, url, &conn_options, &session->conn);
-    if (err) {
-        free(session);
-        return err;
-    }
-    session->events = options->events;
-    session->arg = options->arg;
-    *ret_session = session;
-    return FW_OK;
-}
-
-int fwi_session_accept(fw_conn *conn, const fw_framing *framing, fw_session **ret_session)
-{
-    fw_session *session;
-    int err = session_create(framing, &session);
+    int err = fwi_session_create(rules, &session);
     if (err)
         return err;
     session->conn = conn;
-    session->open = true;
-    fw_conn_set_events(conn, &conn_events, session);
+    session->state = FWI_SESSION_OPEN;
+    const fw_session_timeouts *timeouts = &rules->timeouts;
+    if ((timeouts->read_ms || timeouts->idle_ms || timeouts->write_ms) &&
+        !fwi_session_extra_get(session, fw_conn_loop(conn))) {
+        fwi_session_free(session);
+        return UV_ENOMEM;
+    }
+    fw_conn_set_events(conn, &fwi_session_conn_events, session);
+    fwi_watch_start(session);
     *ret_session = session;
     return FW_OK;
 }
 
-int fwi_session_reserve(fw_session *session, size_t len, uint8_t **ret_payload)
+void fwi_session_end(fw_session *session, int reason)
 {
-    const fw_framing *framing = &session->framer.framing;
-    if (session->closed)
-        return FW_ECLOSED;
-    if (len > framing->max_frame_bytes ||
-        (framing->length_bytes < 4 && len >> (8 * framing->length_bytes)))
-        return FW_EFRAMESIZE;
-    if (fw_conn_congested(session->conn))
-        return FW_ELIMIT;
-    uint8_t *room = fw_conn_reserve(session->conn, framing->length_bytes + len);
-    if (!room)
-        return UV_ENOMEM;
-    fwi_framing_put_header(framing, room, len);
-    *ret_payload = room + framing->length_bytes;
-    return FW_OK;
+    session->state = FWI_SESSION_CLOSING;
+    fwi_memberships_end(session);
+    if (session->extra)
+        fwi_account_fini(session->extra);
+    if (session->events->on_closed)
+        session->events->on_closed(session, reason, session->arg);
+    if (session->rules->on_gone)
+        session->rules->on_gone(session, session->rules->owner);
+    fwi_session_free(session);
 }
 
-int fw_session_send(fw_session *session, const void *data, size_t len)
+void fwi_session_fail(fw_session *session, int reason)
 {
-    uint8_t *payload;
-    int err = fwi_session_reserve(session, len, &payload);
-    if (!err && len)
-        memcpy(payload, data, len);
-    return err;
+    if (!session->extra || !session->extra->redial) {
+        fw_session_close(session, reason);
+    } else if (session->state == FWI_SESSION_OPEN) {
+        session->state = FWI_SESSION_BREAKING;
+        fw_conn_close(session->conn, reason);
+    }
 }
 
 void fw_session_close(fw_session *session, int reason)
 {
-    if (session->closed)
+    if (session->state == FWI_SESSION_CLOSING)
         return;
-    session->closed = true;
-    fw_conn_close(session->conn, reason);
+    session->state = FWI_SESSION_CLOSING;
+    session->reason = reason;
+    fwi_memberships_end(session);
+    if (session->extra)
+        fwi_watch_stop(session->extra);
+    if (session->conn)
+        fw_conn_close(session->conn, reason);
+    else
+        fwi_loop_defer(session->extra->loop, &session->extra->report);
 }
+
+/* ---- what is asked of it ---- */
 
 void fw_session_set_events(fw_session *session, const fw_session_events *events, void *arg)
 {
-    session->events = *events;
+    session->events = events;
     session->arg = arg;
 }
 
-void fwi_session_set_owner(fw_session *session, void (*on_gone)(fw_session *session, void *owner),
-                           void *owner)
+int fw_session_set_data(fw_session *session, void *data, void (*destroy)(void *data))
 {
-    session->on_gone = on_gone;
-    session->owner = owner;
+    fwi_session_extra *extra = fwi_session_extra_get(session, fw_session_loop(session));
+    if (!extra)
+        return UV_ENOMEM;
+    void *old = extra->data;
+    void (*destroy_old)(void *) = extra->destroy;
+    extra->data = data;
+    extra->destroy = destroy;
+    if (destroy_old)
+        destroy_old(old);
+    return FW_OK;
+}
+
+void *fw_session_get_data(const fw_session *session)
+{
+    return session->extra ? session->extra->data : NULL;
+}
+
+void fw_session_read_stop(fw_session *session)
+{
+    if (session->conn)
+        fw_conn_read_stop(session->conn);
+}
+
+void fw_session_read_start(fw_session *session)
+{
+    if (session->conn)
+        fw_conn_read_start(session->conn);
 }
 
 uint64_t fw_session_id(const fw_session *session)
@@ -180,10 +384,15 @@ uint64_t fw_session_id(const fw_session *session)
 
 const char *fw_session_peer(fw_session *session)
 {
-    return fw_conn_peer(session->conn);
+    return session->conn ? fw_conn_peer(session->conn) : "";
 }
 
 fw_loop *fw_session_loop(const fw_session *session)
 {
-    return fw_conn_loop(session->conn);
+    return session->conn ? fw_conn_loop(session->conn) : session->extra->loop;
+}
+
+bool fw_session_is_open(const fw_session *session)
+{
+    return session->state != FWI_SESSION_CLOSING && !session->finishing;
 }
