@@ -318,7 +318,7 @@ void fwi_conn_failed(fw_conn *conn, int error)
 
 void fwi_conn_gone(fw_conn *conn)
 {
-    if (conn->events->on_closed)
+    if (conn->events && conn->events->on_closed) /* none: it was never accepted */
         conn->events->on_closed(conn, conn->reason, conn->arg);
     fwi_out_queue_clear(&conn->out, fwi_loop_chunks(conn->loop));
     fwi_out_queue_clear(&conn->in_flight, fwi_loop_chunks(conn->loop));
