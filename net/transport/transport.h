@@ -105,6 +105,7 @@ typedef struct fwi_transport {
 const fwi_transport *fwi_transport_find(const char *scheme);
 extern const fwi_transport fwi_transport_mem;
 extern const fwi_transport fwi_transport_tcp;
+extern const fwi_transport fwi_transport_tls;
 extern const fwi_transport fwi_transport_unix;
 
 /* FW_EOPTION if the URL has a parameter that is not in the list, which ends with NULL. */
