@@ -13,5 +13,6 @@ option(FW_HEALTH_GRPC "Build the module for health checks with gRPC (libgrpc)" O
 option(FW_COMPRESS_ZSTD "Build compression of messages with zstd (libzstd)" ON)
 option(FW_COMPRESS_LZ4 "Build compression of messages with lz4 (liblz4)" ON)
 option(FW_FUZZ "Build the fuzz targets as libFuzzer programs (clang)" OFF)
+option(FW_NET_WS "Build the transports ws and wss (libwslay, libhttp-parser, zlib)" ON)
 option(FW_WERROR "Treat warnings as errors" OFF)
 set(FW_SANITIZE "" CACHE STRING "Sanitizers: 'address,undefined' or 'thread'")
