@@ -121,18 +121,43 @@ bool fwi_over_congested(const fwi_over_conn *conn)
     return !conn->lower || fw_conn_congested(conn->lower);
 }
 
+#define PIECE_BUFS 32
+
+/* The next of the buffers from *at on, the first one less *skip bytes: at most MOST_BELOW_BYTES. */
+static unsigned next_piece(const uv_buf_t *bufs, unsigned count, unsigned *at, size_t *skip,
+                           uv_buf_t ret_piece[PIECE_BUFS], size_t *ret_len)
+{
+    unsigned n = 0;
+    *ret_len = 0;
+    while (*at < count && n < PIECE_BUFS && *ret_len < MOST_BELOW_BYTES) {
+        size_t room = MOST_BELOW_BYTES - *ret_len, rest = bufs[*at].len - *skip;
+        size_t len = rest < room ? rest : room;
+        ret_piece[n++] = uv_buf_init(bufs[*at].base + *skip, (unsigned)len);
+        *ret_len += len;
+        *skip += len;
+        if (len == rest) {
+            ++*at;
+            *skip = 0;
+        }
+    }
+    return n;
+}
+
+/* Never much more than the lower queue is to hold: the rest waits above, where its owner sees it.
+ */
 int fwi_over_try_write(fw_conn *base, const uv_buf_t *bufs, unsigned count)
 {
     fwi_over_conn *conn = over_of(base);
-    if (fwi_over_congested(conn))
-        return UV_EAGAIN;
-    int err = conn->layer->output(conn, bufs, count);
-    if (err)
-        return err;
-    size_t len = 0;
-    for (unsigned i = 0; i < count; i++)
-        len += bufs[i].len;
-    return (int)len;
+    uv_buf_t piece[PIECE_BUFS];
+    size_t taken = 0, skip = 0, len;
+    unsigned at = 0, n;
+    while (!fwi_over_congested(conn) && (n = next_piece(bufs, count, &at, &skip, piece, &len))) {
+        int err = conn->layer->output(conn, piece, n);
+        if (err)
+            return err;
+        taken += len;
+    }
+    return taken ? (int)taken : UV_EAGAIN;
 }
 
 int fwi_over_shutdown(fw_conn *base)

@@ -3,7 +3,7 @@
 #include "transport/tls/engine.h"
 
 #include <fairway/error.h>
-#include <stdlib.h>
+#include <string.h>
 
 typedef struct tls_conn {
     fwi_over_conn over;
@@ -86,12 +86,30 @@ static ssize_t input(fwi_over_conn *over, const uint8_t *data, size_t len)
     return took < 0 ? explained(conn, (int)took) : took;
 }
 
+/* Small buffers go into one record, large ones are not copied. */
 static int output(fwi_over_conn *over, const uv_buf_t *bufs, unsigned count)
 {
     tls_conn *conn = tls_of(over);
+    uint8_t gathered[FWI_TLS_RECORD_BYTES];
     int err = FW_OK;
-    for (unsigned i = 0; i < count && !err; i++)
-        err = fwi_tls_engine_output(&conn->engine, (const uint8_t *)bufs[i].base, bufs[i].len);
+    for (unsigned i = 0; i < count && !err;) {
+        size_t len = 0;
+        unsigned first = i;
+        for (; i < count && bufs[i].len <= sizeof gathered - len; i++)
+            len += bufs[i].len;
+        if (i <= first + 1) {
+            i = first + 1;
+            err =
+                fwi_tls_engine_output(&conn->engine, (uint8_t *)bufs[first].base, bufs[first].len);
+            continue;
+        }
+        len = 0;
+        for (unsigned from = first; from < i; from++) {
+            memcpy(gathered + len, bufs[from].base, bufs[from].len);
+            len += bufs[from].len;
+        }
+        err = fwi_tls_engine_output(&conn->engine, gathered, len);
+    }
     return explained(conn, err);
 }
 

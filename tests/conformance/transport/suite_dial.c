@@ -51,9 +51,10 @@ START_TEST(an_address_is_taken)
     trant_listen_at(&first, url, false, 0, 0);
     /* The real port, where there is one, with the parameters of the first. */
     const char *params = strchr(url, '?');
-    snprintf(url, sizeof url, "%s%s", fw_listener_url(first.listener), params ? params : "");
+    char taken[600];
+    snprintf(taken, sizeof taken, "%s%s", fw_listener_url(first.listener), params ? params : "");
     fw_listener *second;
-    FWT_ERR(fw_listener_new(fwt_loop, url, &(fw_listener_options){.backlog = 1}, &second),
+    FWT_ERR(fw_listener_new(fwt_loop, taken, &(fw_listener_options){.backlog = 1}, &second),
             UV_EADDRINUSE);
     trant_listener_fini(&first);
     trant_listener again = {.listener = NULL}; /* free again after the close */

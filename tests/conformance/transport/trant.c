@@ -184,9 +184,9 @@ static void on_accept(fw_listener *base, fw_conn *conn, void *arg)
     end->on_data = on_accepted_data;
     listener->ends = realloc(listener->ends, (listener->accepted + 1) * sizeof(trant_end *));
     listener->ends[listener->accepted++] = end;
-    fw_conn_events events = events_of(end);
-    events.on_closed = on_accepted_closed;
-    fw_conn_set_events(conn, &events, end);
+    end->events = events_of(end);
+    end->events.on_closed = on_accepted_closed;
+    fw_conn_set_events(conn, &end->events, end);
     if (listener->close_at_once)
         fw_conn_close(conn, FW_ECANCELED);
 }

@@ -50,6 +50,7 @@ struct trant_end {
     void (*on_end)(trant_end *end);
     bool wants_end; /* events.on_end is set */
     void *arg;
+    fw_conn_events events; /* of an accepted one */
 };
 
 /* Dials; the end is the caller's memory, zeroed but for its wishes. */
