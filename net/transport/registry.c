@@ -5,6 +5,7 @@
 
 static const fwi_transport *const transports[] = {
     &fwi_transport_mem,
+    &fwi_transport_snet,
     &fwi_transport_tcp,
     &fwi_transport_tls,
     &fwi_transport_unix,

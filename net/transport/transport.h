@@ -104,6 +104,7 @@ typedef struct fwi_transport {
 /* The transport of a scheme, or NULL. */
 const fwi_transport *fwi_transport_find(const char *scheme);
 extern const fwi_transport fwi_transport_mem;
+extern const fwi_transport fwi_transport_snet;
 extern const fwi_transport fwi_transport_tcp;
 extern const fwi_transport fwi_transport_tls;
 extern const fwi_transport fwi_transport_unix;
