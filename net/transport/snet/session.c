@@ -167,7 +167,7 @@ static int try_write(fw_conn *base, const uv_buf_t *bufs, unsigned count)
 static size_t queued_bytes(const fw_conn *base)
 {
     const fwi_snet_session *session = session_of(base);
-    return session->link ? fw_conn_queued_bytes(session->link) : 0;
+    return session->link ? fw_conn_queued_bytes(session->link) : session->lost_bytes;
 }
 
 /* ---- the link ---- */
@@ -205,6 +205,13 @@ static void on_link_data(fw_conn *link, const uint8_t *data, size_t len, void *a
     fwi_snet_session_input(arg, data, len);
 }
 
+static void on_link_sent(fw_conn *link, void *arg)
+{
+    (void)link;
+    fwi_snet_session *session = arg;
+    fwi_conn_sent(&session->base);
+}
+
 static void on_link_drain(fw_conn *link, void *arg)
 {
     (void)link;
@@ -229,8 +236,10 @@ static void on_link_closed(fw_conn *link, int reason, void *arg)
         fwi_conn_failed(&session->base, err);
 }
 
-static const fw_conn_events link_events = {
-    .on_data = on_link_data, .on_drain = on_link_drain, .on_closed = on_link_closed};
+static const fw_conn_events link_events = {.on_data = on_link_data,
+                                           .on_drain = on_link_drain,
+                                           .on_sent = on_link_sent,
+                                           .on_closed = on_link_closed};
 
 static void on_dropped(fw_conn *link, int reason, void *arg)
 {
@@ -280,9 +289,12 @@ static void close_session(fw_conn *base)
     fwi_snet_session *session = session_of(base);
     end_wait(session);
     fwi_loop_defer_cancel(base->loop, &session->deliver);
-    if (session->link)
-        fwi_snet_session_drop(session, session->link, base->reason);
+    fw_conn *link = session->link;
     session->link = NULL;
+    if (link) {
+        fwi_snet_session_drop(session, link, base->reason);
+        session->lost_bytes = fw_conn_queued_bytes(link);
+    }
     session->side->leave(session);
     finish_if_gone(session);
 }

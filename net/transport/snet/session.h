@@ -47,8 +47,9 @@ struct fwi_snet_session {
     uint64_t skip;  /* bytes to come over the link that came over the one before, too */
     uint8_t *held;  /* came in while reading was stopped, deciphered */
     size_t held_len;
-    int loss;        /* why the last link was lost */
-    fwi_timer *wait; /* while waiting */
+    size_t lost_bytes; /* that the last link had in hand when the session was closed */
+    int loss;          /* why the last link was lost */
+    fwi_timer *wait;   /* while waiting */
     fwi_task deliver, gone;
 };
 
