@@ -311,6 +311,13 @@ void fwi_conn_explain(fw_conn *conn, const char *text)
         texts->errmsg = strdup(text);
 }
 
+void fwi_conn_set_peer(fw_conn *conn, const char *url)
+{
+    fwi_conn_texts *texts = get_texts(conn);
+    if (texts && !texts->peer)
+        texts->peer = strdup(url);
+}
+
 void fwi_conn_failed(fw_conn *conn, int error)
 {
     fw_conn_close(conn, error);

@@ -16,6 +16,10 @@ int fwi_listener_new_url(fw_loop *loop, const fw_url *url, const fw_listener_opt
         return err;
     if (!filled.backlog)
         filled.backlog = FWI_TRANSPORT_DEFAULT_BACKLOG;
+    if (!filled.handshake_timeout_ms)
+        filled.handshake_timeout_ms = FWI_TRANSPORT_DEFAULT_HANDSHAKE_MS;
+    if (!filled.max_handshakes)
+        filled.max_handshakes = FWI_TRANSPORT_DEFAULT_HANDSHAKES;
     fw_listener *listener;
     err = transport->listen(loop, url, &filled, &listener);
     if (err)

@@ -5,10 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define MOST_BELOW_BYTES             (64 * 1024) /* beyond it, bytes wait above the layer */
-#define LINGER_MS                    5000
-#define DEFAULT_HANDSHAKE_TIMEOUT_MS 10000
-#define DEFAULT_MAX_HANDSHAKES       4096
+#define MOST_BELOW_BYTES (64 * 1024) /* beyond it, bytes wait above the layer */
+#define LINGER_MS        5000
 
 static fwi_over_conn *over_of(const fw_conn *conn)
 {
@@ -396,11 +394,8 @@ static void on_accept(fw_listener *lower_listener, fw_conn *lower, void *arg)
     (void)lower_listener;
     fwi_over_listener *listener = arg;
     const fw_listener_options *options = &listener->base.options;
-    size_t most = options->max_handshakes ? options->max_handshakes : DEFAULT_MAX_HANDSHAKES;
-    uint32_t timeout_ms = options->handshake_timeout_ms ? options->handshake_timeout_ms
-                                                        : DEFAULT_HANDSHAKE_TIMEOUT_MS;
     fwi_over_conn *conn;
-    int err = listener->handshake_count < most
+    int err = listener->handshake_count < options->max_handshakes
                   ? over_new(listener->base.loop, listener->layer, &conn)
                   : FW_ELIMIT;
     if (err) {
@@ -415,7 +410,7 @@ static void on_accept(fw_listener *lower_listener, fw_conn *lower, void *arg)
     fwi_list_push_back(&listener->handshakes, &conn->node);
     listener->handshake_count++;
     fw_conn_set_events(lower, &lower_events, conn);
-    err = start_timer(conn, timeout_ms);
+    err = start_timer(conn, options->handshake_timeout_ms);
     if (!err)
         err = conn->layer->start(conn);
     if (err)

@@ -41,6 +41,13 @@ int fwi_transport_check_params(const fw_url *url, const char *const *known)
     return FW_OK;
 }
 
+int fwi_transport_flag(const fw_url *url, const char *name, bool *ret_flag)
+{
+    const char *value = fw_url_get(url, name);
+    *ret_flag = value && !strcmp(value, "1");
+    return !value || *ret_flag || !strcmp(value, "0") ? FW_OK : FW_EOPTION;
+}
+
 int fwi_transport_mode(const fwi_transport *transport, bool messages, size_t max_message_bytes,
                        bool *ret_messages, size_t *ret_max_message_bytes)
 {

@@ -99,6 +99,8 @@ typedef struct fwi_transport {
 } fwi_transport;
 
 #define FWI_TRANSPORT_DEFAULT_BACKLOG       1024
+#define FWI_TRANSPORT_DEFAULT_HANDSHAKE_MS  10000
+#define FWI_TRANSPORT_DEFAULT_HANDSHAKES    4096
 #define FWI_TRANSPORT_DEFAULT_MESSAGE_BYTES (1024 * 1024)
 
 /* The transport of a scheme, or NULL. */
@@ -111,6 +113,9 @@ extern const fwi_transport fwi_transport_unix;
 
 /* FW_EOPTION if the URL has a parameter that is not in the list, which ends with NULL. */
 int fwi_transport_check_params(const fw_url *url, const char *const *known);
+
+/* A parameter that is 0 or 1; false without it. FW_EOPTION. */
+int fwi_transport_flag(const fw_url *url, const char *name, bool *ret_flag);
 
 /* Messages or a stream, and the limit, as the transport can it. FW_EOPTION. */
 int fwi_transport_mode(const fwi_transport *transport, bool messages, size_t max_message_bytes,
@@ -138,6 +143,8 @@ void fwi_conn_ended(fw_conn *conn);
 void fwi_conn_failed(fw_conn *conn, int error);
 /* Says more about the reason of the closing; before fwi_conn_failed. The first text stays. */
 void fwi_conn_explain(fw_conn *conn, const char *text);
+/* Says who the peer is, if that is not what the socket says; once, before anybody asks. */
+void fwi_conn_set_peer(fw_conn *conn, const char *url);
 /* False while the user does not want to be given anything (reading is stopped, or it closes). */
 static inline bool fwi_conn_wants_data(const fw_conn *conn)
 {

@@ -167,12 +167,15 @@ static void on_connection(uv_stream_t *handle, int status)
     int err = uv_accept(handle, &conn->uv.stream);
     if (err)
         fw_conn_close(&conn->base, err); /* nobody knows it yet, so nobody is told */
+    else if (listener->proxy)
+        fwi_proxy_accept(listener, conn);
     else
         fwi_listener_accepted(&listener->base, &conn->base);
 }
 
 int fwi_stream_listen(fwi_stream_listener *listener, int backlog)
 {
+    fwi_list_init(&listener->waiting);
     return uv_listen(&listener->uv.stream, backlog, on_connection);
 }
 
@@ -188,6 +191,7 @@ static void listener_close(fw_listener *base)
     fwi_stream_listener *listener = fwi_container_of(base, fwi_stream_listener, base);
     if (listener->unlink_path)
         unlink(listener->unlink_path);
+    fwi_proxy_accept_cancel(listener);
     uv_close(&listener->uv.handle, on_listener_closed);
 }
 

@@ -32,6 +32,9 @@ struct fwi_stream_listener {
     /* Makes a connection with an initialised handle for the next accept. */
     int (*conn_new)(fw_loop *loop, bool dialled, fwi_stream_conn **ret_conn);
     char *unlink_path; /* unix: removed when the listener closes */
+    bool proxy;        /* connections begin with a header of the PROXY protocol */
+    fwi_list waiting;  /* connections whose header is not there yet */
+    size_t waiting_count;
 };
 
 /* Allocates a connection with the given operations; its handle, of handle_bytes, is to be
@@ -44,6 +47,12 @@ void fwi_stream_on_connect(uv_connect_t *request, int status);
 /* Lets a dial fail in a later turn, as the contract wants it. */
 void fwi_stream_fail_later(fwi_stream_conn *conn, int error);
 int fwi_stream_listen(fwi_stream_listener *listener, int backlog);
+
+/* Reads the header of the PROXY protocol, then hands the connection to its listener; closes it if
+ * there is none in time. (proxy_accept.c) */
+void fwi_proxy_accept(fwi_stream_listener *listener, fwi_stream_conn *conn);
+/* Closes what still waits for its header. */
+void fwi_proxy_accept_cancel(fwi_stream_listener *listener);
 
 int fwi_stream_try_write(fw_conn *conn, const uv_buf_t *bufs, unsigned count);
 int fwi_stream_write(fw_conn *conn, const uv_buf_t *bufs, unsigned count);

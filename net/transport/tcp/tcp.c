@@ -1,15 +1,19 @@
 /*
  * tcp://host:port. TCP_NODELAY is on (frames are gathered before they are written), keepalive
  * probes after 60 s. A name is resolved without blocking the loop, and its first address is used.
- * An empty host or `*` listens everywhere.
+ * An empty host or `*` listens everywhere. Listening: ?reuse_port=1 shares the port with other
+ * listeners that say so (the kernel spreads connections over them); ?proxy=1, see proxy_accept.c.
  */
 #include "transport/uv_stream.h"
 
 #include <arpa/inet.h>
+#include <errno.h>
 #include <fairway/error.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 #define KEEPALIVE_SECONDS 60
 
@@ -131,7 +135,21 @@ static int dial(fw_loop *loop, const fw_url *url, const fw_conn_options *options
     return FW_OK;
 }
 
-static int bind_and_listen(fwi_stream_listener *listener, const fw_url_host *host, int backlog)
+/* libuv has no word for it, so the socket is made here. */
+static int open_shared(uv_tcp_t *tcp, int family)
+{
+    int on = 1, fd = socket(family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (fd < 0)
+        return -errno;
+    int err =
+        setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof on) ? -errno : uv_tcp_open(tcp, fd);
+    if (err)
+        close(fd);
+    return err;
+}
+
+static int bind_and_listen(fwi_stream_listener *listener, const fw_url_host *host, bool reuse_port,
+                           int backlog)
 {
     struct sockaddr_storage address;
     bool any = !*host->name || !strcmp(host->name, "*");
@@ -140,7 +158,9 @@ static int bind_and_listen(fwi_stream_listener *listener, const fw_url_host *hos
                                                           : host->name;
     if (!parse_ip(name, host->port, &address))
         return FW_EURL; /* one listens on an address, not on a name */
-    int err = uv_tcp_bind(&listener->uv.tcp, (struct sockaddr *)&address, 0);
+    int err = reuse_port ? open_shared(&listener->uv.tcp, address.ss_family) : FW_OK;
+    if (!err)
+        err = uv_tcp_bind(&listener->uv.tcp, (struct sockaddr *)&address, 0);
     if (!err)
         err = fwi_stream_listen(listener, backlog);
     int len = sizeof address;
@@ -164,7 +184,12 @@ static int listen_tcp(fw_loop *loop, const fw_url *url, const fw_listener_option
 {
     if (url->host_count != 1 || *url->path)
         return FW_EURL;
-    int err = fwi_transport_check_params(url, (const char *const[]){NULL});
+    bool reuse_port, proxy;
+    int err = fwi_transport_check_params(url, (const char *const[]){"proxy", "reuse_port", NULL});
+    if (!err)
+        err = fwi_transport_flag(url, "proxy", &proxy);
+    if (!err)
+        err = fwi_transport_flag(url, "reuse_port", &reuse_port);
     if (err)
         return err;
     fwi_stream_listener *listener = calloc(1, sizeof *listener);
@@ -173,12 +198,13 @@ static int listen_tcp(fw_loop *loop, const fw_url *url, const fw_listener_option
     listener->base.loop = loop;
     listener->base.ops = &fwi_stream_listener_ops;
     listener->conn_new = conn_new;
+    listener->proxy = proxy;
     err = uv_tcp_init(fw_loop_uv(loop), &listener->uv.tcp);
     if (err) {
         free(listener);
         return err;
     }
-    err = bind_and_listen(listener, &url->hosts[0], options->backlog);
+    err = bind_and_listen(listener, &url->hosts[0], reuse_port, options->backlog);
     if (err) {
         uv_close(&listener->uv.handle, free_failed);
         return err;

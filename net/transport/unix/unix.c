@@ -1,6 +1,7 @@
 /*
  * unix:/path. A path whose socket nobody listens on any more (its process was killed) is taken
  * over; one that answers gives UV_EADDRINUSE. The socket is removed when the listener closes.
+ * Listening: ?proxy=1, see proxy_accept.c.
  */
 #include "transport/uv_stream.h"
 
@@ -53,7 +54,7 @@ static int check_url(const fw_url *url)
     struct sockaddr_un address;
     if (url->host_count || !*url->path || strlen(url->path) >= sizeof address.sun_path)
         return FW_EURL;
-    return fwi_transport_check_params(url, (const char *const[]){NULL});
+    return FW_OK;
 }
 
 static int dial(fw_loop *loop, const fw_url *url, const fw_conn_options *options,
@@ -61,6 +62,8 @@ static int dial(fw_loop *loop, const fw_url *url, const fw_conn_options *options
 {
     (void)options;
     int err = check_url(url);
+    if (!err)
+        err = fwi_transport_check_params(url, (const char *const[]){NULL});
     if (err)
         return err;
     fwi_stream_conn *conn;
@@ -115,7 +118,12 @@ static void free_failed(uv_handle_t *handle)
 static int listen_unix(fw_loop *loop, const fw_url *url, const fw_listener_options *options,
                        fw_listener **ret_listener)
 {
+    bool proxy;
     int err = check_url(url);
+    if (!err)
+        err = fwi_transport_check_params(url, (const char *const[]){"proxy", NULL});
+    if (!err)
+        err = fwi_transport_flag(url, "proxy", &proxy);
     if (err)
         return err;
     fwi_stream_listener *listener = calloc(1, sizeof *listener);
@@ -124,6 +132,7 @@ static int listen_unix(fw_loop *loop, const fw_url *url, const fw_listener_optio
     listener->base.loop = loop;
     listener->base.ops = &fwi_stream_listener_ops;
     listener->conn_new = conn_new;
+    listener->proxy = proxy;
     err = uv_pipe_init(fw_loop_uv(loop), &listener->uv.pipe, 0);
     if (err) {
         free(listener);
