@@ -242,10 +242,10 @@ void fw_app_done(fw_app_step *step, int status, const char *detail)
     enum kind kind = (enum kind)(step - part->steps);
     assert(step->is_open);
     step->is_open = false;
-    if (status)
-        fwi_log(FW_LOG_WARN, "app", "step failed", FWI_TEXT("step", kind_names[kind]),
-                FWI_TEXT("component", part->name), FWI_TEXT("reason", fw_strerror(status)),
-                FWI_TEXT("detail", detail ? detail : ""));
+    if (status) /* on_ended tells of the others */
+        fwi_log(kind == DRAIN ? FW_LOG_WARN : FW_LOG_DEBUG, "app", "step failed",
+                FWI_TEXT("step", kind_names[kind]), FWI_TEXT("component", part->name),
+                FWI_TEXT("reason", fw_strerror(status)), FWI_TEXT("detail", detail ? detail : ""));
     if (app->state != ENDED && kind != DRAIN)
         note(app, status, part, detail);
     if (kind == START && !status)
@@ -269,7 +269,7 @@ static void go_up(fw_app *app)
         ask(app, START);
     } else {
         enter(app, RUNNING);
-        fwi_log(FW_LOG_INFO, "app", "running", FWI_NUMBER("components", app->count));
+        fwi_log(FW_LOG_DEBUG, "app", "running", FWI_NUMBER("components", app->count));
         if (app->options.on_running)
             app->options.on_running(app, app->options.arg);
     }
@@ -319,7 +319,7 @@ static void finish(fw_app *app)
 {
     if (!app->is_ended_told) {
         app->is_ended_told = true;
-        fwi_log(FW_LOG_INFO, "app", "ended", FWI_TEXT("reason", fw_strerror(app->end.status)));
+        fwi_log(FW_LOG_DEBUG, "app", "ended", FWI_TEXT("reason", fw_strerror(app->end.status)));
         fwi_loop_release(app->loop);
         app->options.on_ended(app, &app->end, app->options.arg);
     }
@@ -336,7 +336,7 @@ static void advance(fwi_task *task, void *arg)
     enum state before = app->state;
     if (app->is_end_wanted && !app->is_end_told) {
         app->is_end_told = true;
-        fwi_log(FW_LOG_INFO, "app", "ending", FWI_NUMBER("signal", app->end.signal));
+        fwi_log(FW_LOG_DEBUG, "app", "ending", FWI_NUMBER("signal", app->end.signal));
         if (app->options.on_ending)
             app->options.on_ending(app, app->end.signal, app->options.arg);
     }
