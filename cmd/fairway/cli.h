@@ -5,6 +5,7 @@
 #define CLI_H
 
 #include <cjson/cJSON.h>
+#include <fairway/app.h>
 #include <fairway/discovery.h>
 #include <fairway/error.h>
 #include <fairway/kvstore.h>
@@ -36,6 +37,7 @@ typedef enum cli_option_type {
 typedef struct cli_list {
     const char *items[CLI_LIST_MAX];
     size_t count;
+    bool is_default; /* from the environment: replaced by what is given */
 } cli_list;
 
 typedef struct cli_option {
@@ -123,6 +125,45 @@ const char *cli_store_url(const cli_context *cli);
  * exit code. Whatever else is on the loop must be closed by then or by itself. */
 int cli_run(cli_context *cli);
 void cli_stop(cli_context *cli, int exit_code);
+
+/* ---- components ---- */
+
+typedef struct cli_app {
+    const fw_app_component *list; /* errors of a start are printed with the component's name */
+    size_t count;
+    uint32_t drain_ms;             /* what a drain may take */
+    void (*on_running)(void *arg); /* all have started */
+    void *arg;
+
+    cli_context *cli; /* set by cli_run_app */
+} cli_app;
+
+/* Runs them after cli_open until a signal, or until one fails. Exit code. */
+int cli_run_app(cli_context *cli, cli_app *components);
+/* Ends a start whose mistake has been printed. */
+void cli_component_fail(cli_context *cli, fw_app_step *step, int exit_code);
+
+/* ---- TLS from options ---- */
+
+typedef struct cli_tls_options {
+    const char *cert, *key, *ca;
+} cli_tls_options;
+
+#define CLI_TLS_OPTIONS(o)                                                                         \
+    {"tls-cert", NULL,   CLI_TEXT,                                                                 \
+     &(o)->cert, "FILE", "certificate for tls: and wss: URLs that name none (?cert=)"},            \
+        {"tls-key", NULL, CLI_TEXT, &(o)->key, "FILE", "its key (?key=)"},                         \
+    {                                                                                              \
+        "tls-ca", NULL, CLI_TEXT, &(o)->ca, "FILE",                                                \
+            "who must have signed the other end's certificate (?ca=)"                              \
+    }
+
+bool cli_tls_is_given(const cli_tls_options *options);
+/* True for URLs that the options are for. */
+bool cli_tls_applies(const char *url);
+/* The URL with the options as parameters, to be freed; unchanged if they are not for it. FW_EURL,
+ * UV_ENOMEM. */
+int cli_tls_url(const cli_tls_options *options, const char *url, char **ret_url);
 
 /* ---- instances from options ---- */
 
@@ -237,6 +278,7 @@ int cmd_kv_rmtree(cli_context *cli, int argc, char **argv);
 int cmd_kv_txn(cli_context *cli, int argc, char **argv);
 int cmd_kv_watch(cli_context *cli, int argc, char **argv);
 int cmd_kv_conform(cli_context *cli, int argc, char **argv);
+int cmd_ping(cli_context *cli, int argc, char **argv);
 int cmd_register(cli_context *cli, int argc, char **argv);
 int cmd_resolve(cli_context *cli, int argc, char **argv);
 int cmd_serve(cli_context *cli, int argc, char **argv);

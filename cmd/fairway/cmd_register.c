@@ -12,6 +12,7 @@
  * A command that ends leads to LEAVING from everywhere. A second signal does not wait for anything.
  */
 #include "child.h"
+#include "cli_drain.h"
 #include "reach.h"
 
 #include <signal.h>
@@ -19,7 +20,6 @@
 #include <string.h>
 #include <unistd.h>
 
-#define LOOK_EVERY_MS    50
 #define REACH_EVERY_MS   100
 #define REACH_TIMEOUT_MS 1000
 #define REMIND_AFTER_MS  1000
@@ -30,7 +30,7 @@ enum state { WAITING, LISTED, DRAINING, ENDING, LEAVING };
 struct registration {
     cli_context *cli;
     const fw_instance *instance;
-    uint32_t ttl_ms, drain_ms;
+    uint32_t ttl_ms;
     enum state state;
     fw_registrar *registrar;
     bool wanted, was_registered;
@@ -38,9 +38,8 @@ struct registration {
     char *reach_url;       /* where the command is waited for; NULL: it is not */
     cli_reach *reach;      /* under way */
     uint64_t remind_at_ms; /* when it is said that we wait */
-    uv_timer_t timer; /* WAITING: until the next try; DRAINING: until the signal is passed on */
-    uv_timer_t look;  /* DRAINING: who has seen the mark? */
-    bool is_looking;
+    uv_timer_t timer;      /* WAITING: until the next try */
+    cli_drain drain;       /* DRAINING */
     int signal;
 };
 
@@ -110,7 +109,7 @@ static void on_drain(fw_registrar *registrar, const fw_instance *instance, bool 
 static void finish(struct registration *job)
 {
     uv_close((uv_handle_t *)&job->timer, NULL);
-    uv_close((uv_handle_t *)&job->look, NULL);
+    cli_drain_fini(&job->drain);
     cli_stop(job->cli, job->cli->exit_code);
 }
 
@@ -129,7 +128,7 @@ static void enter(struct registration *job, enum state state)
 {
     job->state = state;
     uv_timer_stop(&job->timer);
-    uv_timer_stop(&job->look);
+    cli_drain_stop(&job->drain);
     if (job->reach)
         cli_reach_cancel(job->reach);
     job->reach = NULL;
@@ -164,63 +163,26 @@ static void end_command(struct registration *job)
     cli_child_signal(&job->child, job->signal);
 }
 
-static void on_drained(uv_timer_t *timer)
+static void on_drained(size_t consumers, void *arg)
 {
-    end_command(timer->data);
-}
-
-/* Where the registrar has the mark, once it was read back. */
-static void find_mark(const fw_registrar_entry *entry, void *arg)
-{
-    if (entry->registered && entry->instance->state == FW_INSTANCE_OFFLINE)
-        *(int64_t *)arg = entry->revision;
-}
-
-/* The consumers that are announced have all seen the mark: there is nothing to wait for. If none is
- * announced there may be some that do not tell. */
-static void on_consumers(int status, const char *detail, const fw_consumer *consumers, size_t count,
-                         void *arg)
-{
-    (void)detail;
     struct registration *job = arg;
-    job->is_looking = false;
-    if (job->state != DRAINING || status || !count)
-        return;
-    int64_t mark = 0;
-    fw_registrar_each(job->registrar, find_mark, &mark);
-    for (size_t i = 0; i < count; i++)
-        if (!mark || consumers[i].revision < mark)
-            return;
     char text[64];
-    snprintf(text, sizeof text, "by all %zu consumers", count);
-    print_event(job, "seen", text);
+    snprintf(text, sizeof text, "by all %zu consumers", consumers);
+    if (consumers)
+        print_event(job, "seen", text);
     end_command(job);
-}
-
-static void on_look(uv_timer_t *timer)
-{
-    struct registration *job = timer->data;
-    int64_t mark = 0;
-    fw_registrar_each(job->registrar, find_mark, &mark);
-    if (mark && !job->is_looking)
-        job->is_looking =
-            !fw_consumers_list(job->cli->kv, job->instance->service, on_consumers, job);
 }
 
 static void drain(struct registration *job)
 {
-    fw_instance offline = *job->instance;
-    offline.state = FW_INSTANCE_OFFLINE;
     /* Nobody has seen what never was in the store. */
-    bool has_time = job->was_registered && job->drain_ms;
-    if (!has_time || fw_registrar_set(job->registrar, &offline)) {
+    bool has_time = job->was_registered && job->drain.within_ms;
+    if (!has_time || cli_drain_start(&job->drain)) {
         end_command(job);
         return;
     }
-    enter(job, DRAINING);
+    job->state = DRAINING;
     print_event(job, "draining", NULL);
-    uv_timer_start(&job->timer, on_drained, job->drain_ms, 0);
-    uv_timer_start(&job->look, on_look, 0, LOOK_EVERY_MS);
 }
 
 static void on_signal(cli_context *cli, int signal, void *arg)
@@ -292,8 +254,12 @@ static int start(struct registration *job, char **command)
         return cli_fail_error("register", err, NULL);
     uv_timer_init(fw_loop_uv(cli->loop), &job->timer);
     job->timer.data = job;
-    uv_timer_init(fw_loop_uv(cli->loop), &job->look);
-    job->look.data = job;
+    job->drain.kv = cli->kv;
+    job->drain.registrar = job->registrar;
+    job->drain.instance = job->instance;
+    job->drain.on_done = on_drained;
+    job->drain.arg = job;
+    cli_drain_init(&job->drain, cli->loop);
     job->child.apart = true; /* what ends it comes after the drain */
     job->child.on_exit = on_child_exit;
     job->child.arg = job;
@@ -340,7 +306,7 @@ static int parse(cli_context *cli, struct register_options *o, struct registrati
         CLI_INSTANCE_OPTIONS(&o->instance),
         {"no-wait", NULL, CLI_FLAG, &o->no_wait, NULL,
          "with CMD: register before its address answers"},
-        {"drain-timeout", NULL, CLI_DURATION, &job->drain_ms, "DUR",
+        {"drain-timeout", NULL, CLI_DURATION, &job->drain.within_ms, "DUR",
          "how long it is marked offline before it is ended (default 2s)"},
         CLI_END,
     };
@@ -365,7 +331,7 @@ static int parse(cli_context *cli, struct register_options *o, struct registrati
 
 int cmd_register(cli_context *cli, int argc, char **argv)
 {
-    struct registration job = {.cli = cli, .drain_ms = 2000};
+    struct registration job = {.cli = cli, .drain = {.within_ms = CLI_DRAIN_MS}};
     struct register_options options = {.protocol = "", .instance = {.weight = 1, .ttl_ms = 10000}};
     char *url = NULL;
     int own = 0; /* words before "--" */

@@ -28,6 +28,7 @@ static const cli_command commands[] = {
     {"doctor", "", "check the store and everything that is registered", cmd_doctor},
     {"call", "NAME METHOD [DATA]", "call a service through the client proxy", cmd_call},
     {"serve", "echo", "a small service that registers itself", cmd_serve},
+    {"ping", "URL", "round trips to an echo service, over any transport", cmd_ping},
     {"gateway", "", "the gateway daemon", cmd_gateway},
     {"demo", "", "a whole cluster on this machine, and what happens to it", cmd_demo},
     {"version", "", "print the version", cmd_version},

@@ -138,6 +138,15 @@ int cli_global_option_words(const char *word)
     return option->type == CLI_FLAG || name[len] ? 1 : 2;
 }
 
+static void mark_default(const cli_option *option, bool is_default)
+{
+    cli_list *list = option->type == CLI_LIST ? option->target : NULL;
+    if (list && list->is_default && !is_default)
+        list->count = 0;
+    if (list)
+        list->is_default = is_default;
+}
+
 /* Sets an option from the variable of one of its spellings. */
 static int from_variable(const cli_option *option, const char *spelling)
 {
@@ -147,8 +156,11 @@ static int from_variable(const cli_option *option, const char *spelling)
         name[n++] = *p == '-' ? '_' : (char)toupper((unsigned char)*p);
     name[n] = 0;
     const char *value = getenv(name);
-    if (value && *value && set(option, value))
+    if (!value || !*value)
+        return -1;
+    if (set(option, value))
         return cli_fail(EXIT_USAGE, name, "value cannot be used");
+    mark_default(option, true);
     return -1;
 }
 
@@ -184,6 +196,7 @@ static int take(const cli_option *options, const cli_option *globals, int argc, 
             return cli_fail(EXIT_USAGE, spelling, "needs a value");
         value = argv[++*at];
     }
+    mark_default(option, false);
     if (set(option, value)) {
         char what[300];
         snprintf(what, sizeof what, "%s %s", spelling, value);

@@ -21,6 +21,7 @@ static const struct {
     {{"services"}, 0, 0, true},     {{"doctor"}, 0, 0, true},    {{"drain"}, 1, 1, true},
     {{"why"}, 1, 1, true},          {{"call"}, 2, 3, true},      {{"serve"}, 1, 1, true},
     {{"gateway"}, 0, 0, false},     {{"demo"}, 0, 0, false},     {{"version"}, 0, 0, false},
+    {{"ping"}, 1, 1, false},
 };
 #define COMMANDS (sizeof commands / sizeof *commands)
 
@@ -200,6 +201,17 @@ static const struct {
     {{"serve", "echo", "--listen", "bogus"}, "bogus"},
     {{"serve", "echo", "--listen", "tcp://0.0.0.0:0"}, "--addr"},
     {{"serve", "echo", "--gateway", "bogus"}, "bogus"},
+    {{"serve", "echo", "--protocol", "morse"}, "morse"},
+    {{"serve", "echo", "--no-register", "--register", "web"}, "--no-register"},
+    {{"serve", "echo", "--no-register", "--tls-ca", "x"}, "--tls-"},
+    {{"serve", "echo", "--listen", "tcp://127.0.0.1:0", "--listen", "x://y"}, "x://y"},
+    {{"serve", "echo", "--listen", "tcp://127.0.0.1:0?x=1"}, "x=1"},
+    {{"ping", "bogus"}, "bogus"},
+    {{"ping", "x://y"}, "x://y"},
+    {{"ping", "tcp://127.0.0.1:1?x=1"}, "x=1"},
+    {{"ping", "tcp://127.0.0.1:1", "--interval", "0"}, "--interval"},
+    {{"ping", "tcp://127.0.0.1:1", "--size", "1000001"}, "--size"},
+    {{"ping", "tcp://127.0.0.1:1", "--tls-ca", "x"}, "--tls-"},
     {{"gateway", "--client-addr", "bogus"}, "bogus"},
     {{"gateway", "-ClientIdleTimeout", "5"}, "5"},
     {{"gateway", "-MaxPacket=lots"}, "lots"},
