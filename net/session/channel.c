@@ -1,9 +1,9 @@
 /*
  * A membership is in two lists: its channel's, in the order of joining, and its session's.
  *
- * Whoever walks over a channel while callbacks run has a cursor there. What leaves the channel
- * moves the cursors that point at it; what joins meanwhile is younger than the walk and is passed
- * over.
+ * Callbacks that run during a walk over a channel may change it. Then who leaves stays in the
+ * channel's list, without a session, until the last walk is over, and a destroyed channel lives
+ * until then; who joins is younger than the walk and is passed over.
  */
 #include "session/broadcast.h"
 
@@ -16,24 +16,18 @@ struct fw_channel {
     fwi_list members;
     size_t count;
     uint64_t last_join;
-    fwi_list cursors;
+    size_t walks; /* that are under way */
+    bool destroyed;
 };
 
 struct member {
     fwi_list node;         /* in the channel */
     fwi_list session_node; /* in extra->memberships */
     fw_channel *channel;
-    fw_session *session;
+    fw_session *session; /* NULL: it has left */
     uint64_t joined;
     fw_channel_kick_fn on_kick;
     void *arg;
-};
-
-struct cursor {
-    fwi_list node;
-    fwi_list *next;      /* the next member's */
-    uint64_t last_join;  /* of those to be visited */
-    fw_channel *channel; /* NULL: destroyed */
 };
 
 int fw_channel_create(fw_channel **ret_channel)
@@ -42,7 +36,6 @@ int fw_channel_create(fw_channel **ret_channel)
     if (!channel)
         return UV_ENOMEM;
     fwi_list_init(&channel->members);
-    fwi_list_init(&channel->cursors);
     *ret_channel = channel;
     return FW_OK;
 }
@@ -50,26 +43,40 @@ int fw_channel_create(fw_channel **ret_channel)
 static void leave(struct member *member)
 {
     fw_channel *channel = member->channel;
-    fwi_list_for_each (node, &channel->cursors) {
-        struct cursor *cursor = fwi_container_of(node, struct cursor, node);
-        if (cursor->next == &member->node)
-            cursor->next = member->node.next;
-    }
-    fwi_list_remove(&member->node);
+    member->session = NULL;
     fwi_list_remove(&member->session_node);
     channel->count--;
+    if (channel->walks)
+        return;
+    fwi_list_remove(&member->node);
     free(member);
+}
+
+static void sweep(fw_channel *channel)
+{
+    fwi_list_for_each_safe (node, &channel->members) {
+        struct member *member = fwi_container_of(node, struct member, node);
+        if (member->session)
+            continue;
+        fwi_list_remove(node);
+        free(member);
+    }
+    if (channel->destroyed)
+        free(channel);
 }
 
 void fw_channel_destroy(fw_channel *channel)
 {
     if (!channel)
         return;
-    while (!fwi_list_empty(&channel->members))
-        leave(fwi_container_of(channel->members.next, struct member, node));
-    for (fwi_list *node; (node = fwi_list_pop(&channel->cursors));)
-        fwi_container_of(node, struct cursor, node)->channel = NULL;
-    free(channel);
+    fwi_list_for_each_safe (node, &channel->members) {
+        struct member *member = fwi_container_of(node, struct member, node);
+        if (member->session)
+            leave(member);
+    }
+    channel->destroyed = true;
+    if (!channel->walks)
+        sweep(channel);
 }
 
 void fwi_memberships_end(fw_session *session)
@@ -145,55 +152,54 @@ size_t fw_channel_len(const fw_channel *channel)
     return channel->count;
 }
 
-static void walk_begin(struct cursor *cursor, fw_channel *channel)
+static fw_session *first_member(const fw_channel *channel)
 {
-    *cursor = (struct cursor){
-        .next = channel->members.next, .last_join = channel->last_join, .channel = channel};
-    fwi_list_push_back(&channel->cursors, &cursor->node);
+    fwi_list_for_each (node, &channel->members) {
+        const struct member *member = fwi_container_of(node, struct member, node);
+        if (member->session)
+            return member->session;
+    }
+    return NULL;
 }
 
-/* NULL: all were visited. */
-static fw_session *walk_next(struct cursor *cursor)
+/* fn gets those who are members when it begins and when it comes to them. */
+static void walk(fw_channel *channel,
+                 void (*fn)(fw_channel *channel, fw_session *session, void *arg), void *arg)
 {
-    fw_channel *channel = cursor->channel;
-    if (!channel || cursor->next == &channel->members)
-        return NULL;
-    struct member *member = fwi_container_of(cursor->next, struct member, node);
-    if (member->joined > cursor->last_join)
-        return NULL;
-    cursor->next = member->node.next;
-    return member->session;
-}
-
-static void walk_end(struct cursor *cursor)
-{
-    fwi_list_remove(&cursor->node);
+    uint64_t last_join = channel->last_join;
+    channel->walks++;
+    fwi_list_for_each (node, &channel->members) {
+        struct member *member = fwi_container_of(node, struct member, node);
+        if (member->joined > last_join)
+            break;
+        if (member->session)
+            fn(channel, member->session, arg);
+    }
+    if (!--channel->walks)
+        sweep(channel);
 }
 
 void fw_channel_each(fw_channel *channel,
                      void (*fn)(fw_channel *channel, fw_session *session, void *arg), void *arg)
 {
-    struct cursor cursor;
-    walk_begin(&cursor, channel);
-    for (fw_session *session; (session = walk_next(&cursor));)
-        fn(channel, session, arg);
-    walk_end(&cursor);
+    walk(channel, fn, arg);
+}
+
+/* A slow one may be closed by it, and leave. */
+static void cast_to(fw_channel *channel, fw_session *session, void *arg)
+{
+    (void)channel;
+    fwi_cast_to(arg, session);
 }
 
 int fw_channel_broadcast(fw_channel *channel, const fw_broadcast *broadcast, size_t *ret_count)
 {
     fwi_cast cast;
     fwi_cast_init(&cast, broadcast);
-    int err = FW_OK;
-    if (channel->count) {
-        struct member *first = fwi_container_of(channel->members.next, struct member, node);
-        err = fwi_cast_prepare(&cast, first->session->rules);
-    }
-    struct cursor cursor;
-    walk_begin(&cursor, channel); /* a slow one that is closed leaves */
-    for (fw_session *session; !err && (session = walk_next(&cursor));)
-        fwi_cast_to(&cast, session);
-    walk_end(&cursor);
+    fw_session *first = first_member(channel);
+    int err = first ? fwi_cast_prepare(&cast, first->rules) : FW_OK;
+    if (!err)
+        walk(channel, cast_to, &cast);
     fwi_cast_fini(&cast);
     if (ret_count)
         *ret_count = cast.count;

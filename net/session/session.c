@@ -67,7 +67,9 @@ int fwi_session_create(fwi_session_rules *rules, fw_session **ret_session)
     rules->references++;
     session->rules = rules;
     session->events = &rules->events;
-    session->id = atomic_fetch_add(&last_session_id, 1) + 1;
+    uint64_t id = atomic_fetch_add(&last_session_id, 1) + 1;
+    session->id_low = (uint32_t)id;
+    session->id_high = (uint16_t)(id >> 32);
     fwi_list_init(&session->node);
     *ret_session = session;
     return FW_OK;
@@ -103,7 +105,7 @@ static void on_report(fwi_task *task, void *arg)
         fwi_completion_end(completion, completion->status);
     }
     if (session->state == FWI_SESSION_CLOSING && !session->conn)
-        fwi_session_end(session, session->reason);
+        fwi_session_end(session, session->extra->reason);
 }
 
 fwi_session_extra *fwi_session_extra_get(fw_session *session, fw_loop *loop)
@@ -268,9 +270,11 @@ static void on_conn_closed(fw_conn *conn, int reason, void *arg)
     fw_session *session = arg;
     fwi_account_lost(session);
     drop_partial(session);
-    if (session->state == FWI_SESSION_CLOSING)
-        fwi_session_end(session, session->reason);
-    else if (!fwi_redial_lost(session, reason))
+    /* One that comes back may have been closed after its connection had begun to. */
+    bool is_closing = session->state == FWI_SESSION_CLOSING;
+    if (is_closing && session->extra && session->extra->redial)
+        reason = session->extra->reason;
+    if (is_closing || !fwi_redial_lost(session, reason))
         fwi_session_end(session, reason);
 }
 
@@ -328,10 +332,11 @@ void fw_session_close(fw_session *session, int reason)
     if (session->state == FWI_SESSION_CLOSING)
         return;
     session->state = FWI_SESSION_CLOSING;
-    session->reason = reason;
     fwi_memberships_end(session);
-    if (session->extra)
+    if (session->extra) {
+        session->extra->reason = reason;
         fwi_watch_stop(session->extra);
+    }
     if (session->conn)
         fw_conn_close(session->conn, reason);
     else
@@ -379,7 +384,7 @@ void fw_session_read_start(fw_session *session)
 
 uint64_t fw_session_id(const fw_session *session)
 {
-    return session->id;
+    return (uint64_t)session->id_high << 32 | session->id_low;
 }
 
 const char *fw_session_peer(fw_session *session)

@@ -74,6 +74,7 @@ typedef struct fwi_session_extra {
     void *data;
     void (*destroy)(void *data);
     fwi_redial *redial;
+    int reason; /* of the closing, if it comes back else */
 } fwi_session_extra;
 
 struct fw_session {
@@ -81,13 +82,13 @@ struct fw_session {
     fwi_session_rules *rules;
     const fw_session_events *events;
     void *arg;
-    uint64_t id;
     fwi_framer *partial; /* while a frame has come in part */
     fwi_session_extra *extra;
     fwi_list node; /* among its server's */
+    uint32_t id_low;
+    uint16_t id_high;
     uint8_t state;
     bool finishing;
-    int reason; /* of the closing */
 };
 
 /* What waits to be told how a frame ended. */
