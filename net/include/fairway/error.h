@@ -29,6 +29,8 @@ FW_BEGIN_DECLS
     X(EREFUSED, -5011, "refused by the gateway: no such endpoint, or its limit is reached")        \
     X(ESLOW, -5012, "consumer too slow: its queue is full")                                        \
     X(ETLS, -5013, "TLS: a certificate or key is missing, unusable or not accepted")               \
+    X(EMESSAGE, -5020, "message malformed, or not of its type")                                    \
+    X(ESCHEMA, -5021, "malformed schema")                                                          \
     /* kvstore */                                                                                  \
     X(ENOTFOUND, -5100, "not found")                                                               \
     X(EEXISTS, -5101, "key exists already")                                                        \
