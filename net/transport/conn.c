@@ -153,7 +153,8 @@ static void conn_setup(fw_conn *conn, fw_loop *loop, size_t high_water_bytes, bo
         high_water_bytes < UINT32_MAX ? (uint32_t)high_water_bytes : UINT32_MAX;
     conn->events = &no_events;
     conn->messages = messages;
-    conn->max_message_bytes = (uint32_t)max_message_bytes;
+    if (!conn->max_message_bytes || max_message_bytes < conn->max_message_bytes)
+        conn->max_message_bytes = (uint32_t)max_message_bytes;
     conn->flush = (fwi_task){.fn = on_flush, .arg = conn};
 }
 

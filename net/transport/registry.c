@@ -4,10 +4,13 @@
 #include <string.h>
 
 static const fwi_transport *const transports[] = {
+    &fwi_transport_kcp,
+    &fwi_transport_kcps,
     &fwi_transport_mem,
     &fwi_transport_snet,
     &fwi_transport_tcp,
     &fwi_transport_tls,
+    &fwi_transport_udp,
     &fwi_transport_unix,
 };
 

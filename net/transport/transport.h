@@ -89,7 +89,8 @@ struct fw_listener {
 typedef struct fwi_transport {
     const char *scheme;
     unsigned abilities; /* fw_transport_ability */
-    /* Both allocate the object, with the base part first, zeroed but for loop and ops; the core
+    /* Both allocate the object, with the base part first, zeroed but for loop, ops, and the most
+     * that a message can have (max_message_bytes) if there is less room than for any; the core
      * fills in the rest of the base part after. Parameters of the URL that they do not know are
      * FW_EOPTION (fwi_transport_check_params). */
     int (*dial)(fw_loop *loop, const fw_url *url, const fw_conn_options *options,
@@ -105,10 +106,13 @@ typedef struct fwi_transport {
 
 /* The transport of a scheme, or NULL. */
 const fwi_transport *fwi_transport_find(const char *scheme);
+extern const fwi_transport fwi_transport_kcp;
+extern const fwi_transport fwi_transport_kcps;
 extern const fwi_transport fwi_transport_mem;
 extern const fwi_transport fwi_transport_snet;
 extern const fwi_transport fwi_transport_tcp;
 extern const fwi_transport fwi_transport_tls;
+extern const fwi_transport fwi_transport_udp;
 extern const fwi_transport fwi_transport_unix;
 
 /* FW_EOPTION if the URL has a parameter that is not in the list, which ends with NULL. */

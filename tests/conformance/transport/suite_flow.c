@@ -173,7 +173,7 @@ void trant_add_flow_tests(Suite *suite)
     TCase *tcase = fwt_tcase(suite, "flow", 120);
     unsigned can = trant_abilities();
     int from = can & FW_TRANSPORT_STREAM ? 0 : 1, to = can & FW_TRANSPORT_MESSAGES ? 2 : 1;
-    if (can & FW_TRANSPORT_RELIABLE) {
+    if (can & FW_TRANSPORT_RELIABLE && !trant_scheme_under_test.connectionless) {
         tcase_add_loop_test(tcase, a_reader_that_stops_slows_the_writer, from, to);
         tcase_add_loop_test(tcase, reading_stops_inside_the_event, from, to);
         tcase_add_loop_test(tcase, closed_inside_on_drain, from, to);
