@@ -88,12 +88,13 @@ static int check_v2(const fwi_proxy_parser *parser)
     const uint8_t *bytes = parser->bytes;
     if (!begins_with(bytes, parser->len, v2_signature, V2_SIGNATURE_BYTES))
         return FW_EPROTOCOL;
+    if (parser->len > V2_SIGNATURE_BYTES && bytes[12] != V2_LOCAL && bytes[12] != V2_PROXY)
+        return FW_EPROTOCOL;
     if (parser->len < V2_FIXED_BYTES)
         return FW_OK;
     unsigned family = bytes[13] >> 4, protocol = bytes[13] & 0xf;
     size_t rest = get_u16be(bytes + 14);
-    if ((bytes[12] != V2_LOCAL && bytes[12] != V2_PROXY) ||
-        rest > FWI_PROXY_MAX_BYTES - V2_FIXED_BYTES)
+    if (rest > FWI_PROXY_MAX_BYTES - V2_FIXED_BYTES)
         return FW_EPROTOCOL;
     if (bytes[12] == V2_LOCAL)
         return FW_OK;
