@@ -174,6 +174,8 @@ static void on_closed(fw_conn *conn, int reason, void *arg)
     } else if (ping->state == PINGING) {
         cli_fail_error(ping->url, reason, fw_conn_errmsg(conn));
         code = EXIT_FAILED;
+        for (; ping->oldest <= ping->sent; ping->oldest++)
+            ping->lost += ping->ring[ping->oldest % RING].fate == WAITING;
     }
     uv_close((uv_handle_t *)&ping->next, NULL);
     uv_close((uv_handle_t *)&ping->give_up, NULL);

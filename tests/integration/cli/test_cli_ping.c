@@ -17,13 +17,14 @@ enum { DONE, FAILED, USAGE, UNREACHABLE };
 
 /* One row a transport. "%s" in a URL is a temporary folder. */
 static const struct transport {
-    const char *name, *listen;
+    const char *name, *listen, *params; /* params: of the pings' URL */
     bool messages, secure;
     const char *most_bytes; /* that one ping has */
 } transports[] = {
-    {"tcp", "tcp://127.0.0.1:0", false, false, "1000000"},
-    {"unix", "unix:%s/socket", false, false, "1000000"},
-    {"tls", "tls://127.0.0.1:0", false, true, "1000000"},
+    {"tcp", "tcp://127.0.0.1:0", "", false, false, "1000000"},
+    {"unix", "unix:%s/socket", "", false, false, "1000000"},
+    {"tls", "tls://127.0.0.1:0", "", false, true, "1000000"},
+    {"snet", "snet://127.0.0.1:0?encrypt=1", "?encrypt=1", false, false, "1000000"},
 };
 #define TRANSPORTS (sizeof transports / sizeof *transports)
 
@@ -77,8 +78,9 @@ static const clit_result *ping(const struct transport *transport, const struct s
                                const char *count, const char *size)
 {
     const char *ca = tls_file(transport, "ca.pem");
-    return clit_run("ping", server->url, "--json", "--interval", "5ms", "--timeout", "30s",
-                    "--count", count, "--size", size, ca ? "--tls-ca" : NULL, ca, NULL);
+    const char *url = clit_format("%s%s", server->url, transport->params);
+    return clit_run("ping", url, "--json", "--interval", "5ms", "--timeout", "30s", "--count",
+                    count, "--size", size, ca ? "--tls-ca" : NULL, ca, NULL);
 }
 
 /* The pings of a run were all answered, in order. */
@@ -316,6 +318,10 @@ START_TEST(a_connection_that_is_lost_fails)
     fwt_proc *proc = clit_start("ping", server.url, "--interval", "10ms", NULL);
     fwt_proc_expect(proc, "seq=1 ", CLIT_PATIENCE_MS);
     clit_end(server.proc, SIGKILL, 128 + SIGKILL);
+    const char *line = fwt_proc_expect(proc, " sent, ", CLIT_PATIENCE_MS);
+    unsigned sent, answered, lost;
+    ck_assert_int_eq(sscanf(line, "%u sent, %u answered, %u lost", &sent, &answered, &lost), 3);
+    ck_assert_uint_eq(sent, answered + lost);
     fwt_proc_expect(proc, "rtt min/avg/max/mdev = ", CLIT_PATIENCE_MS);
     ck_assert(fwt_proc_printed(proc, clit_format("fairway: %s: ", server.url)));
     ck_assert_int_eq(fwt_proc_wait(proc, CLIT_PATIENCE_MS), FAILED);
