@@ -163,20 +163,25 @@ static int answers_code(const struct ping *ping)
     return ping->damaged ? cli_fail(EXIT_FAILED, ping->url, "answers with other bytes") : EXIT_DONE;
 }
 
+/* Where datagrams go, a dial asks nobody: a refusal comes with the first of them. */
+static int connection_code(const struct ping *ping, int reason)
+{
+    bool was_reached = reason == FW_ETLS || reason == FW_EPROTOCOL || reason == FW_EAUTH;
+    if (ping->state == DIALLING)
+        return was_reached ? EXIT_FAILED : EXIT_UNREACHABLE;
+    return reason == UV_ECONNREFUSED ? EXIT_UNREACHABLE : EXIT_FAILED;
+}
+
 static void on_closed(fw_conn *conn, int reason, void *arg)
 {
     struct ping *ping = arg;
     int code = ping->exit_code;
-    if (ping->state == DIALLING) {
-        bool was_reached = reason == FW_ETLS || reason == FW_EPROTOCOL || reason == FW_EAUTH;
+    if (ping->state != CLOSING) {
         cli_fail_error(ping->url, reason, fw_conn_errmsg(conn));
-        code = was_reached ? EXIT_FAILED : EXIT_UNREACHABLE;
-    } else if (ping->state == PINGING) {
-        cli_fail_error(ping->url, reason, fw_conn_errmsg(conn));
-        code = EXIT_FAILED;
-        for (; ping->oldest <= ping->sent; ping->oldest++)
-            ping->lost += ping->ring[ping->oldest % RING].fate == WAITING;
+        code = connection_code(ping, reason);
     }
+    for (; ping->state == PINGING && ping->oldest <= ping->sent; ping->oldest++)
+        ping->lost += ping->ring[ping->oldest % RING].fate == WAITING;
     uv_close((uv_handle_t *)&ping->next, NULL);
     uv_close((uv_handle_t *)&ping->give_up, NULL);
     if (ping->was_open)

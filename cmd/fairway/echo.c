@@ -9,7 +9,7 @@
 #include <uv.h>
 
 #define MAX_PEERS        10000
-#define HIGH_WATER_BYTES (256 * 1024)
+#define HIGH_WATER_BYTES (256u * 1024)
 
 struct peer {
     struct peer *next, *before;

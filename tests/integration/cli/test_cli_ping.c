@@ -15,6 +15,8 @@ enum { DONE, FAILED, USAGE, UNREACHABLE };
 
 /* ---- transports ---- */
 
+#define KCP "nodelay=1&interval=10&nc=1&sndwnd=256&rcvwnd=256"
+
 /* One row a transport. "%s" in a URL is a temporary folder. */
 static const struct transport {
     const char *name, *listen, *params; /* params: of the pings' URL */
@@ -24,6 +26,9 @@ static const struct transport {
     {"tcp", "tcp://127.0.0.1:0", "", false, false, "1000000"},
     {"unix", "unix:%s/socket", "", false, false, "1000000"},
     {"tls", "tls://127.0.0.1:0", "", false, true, "1000000"},
+    {"udp", "udp://127.0.0.1:0", "", true, false, "60000"},
+    {"kcp", "kcp://127.0.0.1:0?" KCP, "?" KCP, false, false, "100000"},
+    {"kcps", "kcps://127.0.0.1:0?" KCP, "?" KCP, false, false, "100000"},
     {"snet", "snet://127.0.0.1:0?encrypt=1", "?encrypt=1", false, false, "1000000"},
 };
 #define TRANSPORTS (sizeof transports / sizeof *transports)
@@ -291,6 +296,12 @@ START_TEST(nobody_there_is_unreachable)
     clit_refused(clit_run("ping", "unix:/no/such/socket", NULL), UNREACHABLE,
                  "unix:/no/such/socket: ");
     clit_refused(clit_run("ping", "tcp://127.0.0.1:1", "--json", NULL), UNREACHABLE, "refused");
+    /* A dial of datagrams asks nobody. */
+    const clit_result *result = clit_run("ping", "udp://127.0.0.1:1", NULL);
+    ck_assert_int_eq(result->code, UNREACHABLE);
+    ck_assert_msg(strstr(result->err, "udp://127.0.0.1:1: connection refused\n") != NULL, "%s",
+                  result->err);
+    ck_assert_ptr_nonnull(strstr(result->out, "1 sent, 0 answered, 1 lost (100%)"));
 }
 END_TEST
 
@@ -426,6 +437,37 @@ START_TEST(late_ones_and_doubles_are_counted)
 }
 END_TEST
 
+/* The first datagram is lost on its way, the second one comes back. */
+START_TEST(datagrams_that_are_lost_are_counted)
+{
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t len = sizeof address;
+    uint8_t packet[200];
+    int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    ck_assert_int_eq(bind(fd, (struct sockaddr *)&address, sizeof address), 0);
+    getsockname(fd, (struct sockaddr *)&address, &len);
+    fwt_proc *proc =
+        clit_start("ping", clit_format("udp://127.0.0.1:%d", ntohs(address.sin_port)), "--json",
+                   "--count", "2", "--interval", "10ms", "--timeout", "3s", NULL);
+    ssize_t n = 0;
+    for (int i = 0; i < 2; i++) {
+        struct pollfd waiting = {.fd = fd, .events = POLLIN};
+        ck_assert_int_eq(poll(&waiting, 1, CLIT_PATIENCE_MS), 1);
+        n = recvfrom(fd, packet, sizeof packet, 0, (struct sockaddr *)&address, &len);
+        ck_assert_int_gt(n, 56);
+    }
+    ck_assert_int_eq(sendto(fd, packet, (size_t)n, 0, (struct sockaddr *)&address, len), n);
+    fwt_proc_expect(proc, "\"answer\",\"seq\":2,", CLIT_PATIENCE_MS);
+    fwt_proc_expect(proc, "\"lost\",\"seq\":1}", CLIT_PATIENCE_MS);
+    const char *line = fwt_proc_expect(proc, "\"summary\"", CLIT_PATIENCE_MS);
+    ck_assert_msg(strstr(line, "\"sent\":2,\"answered\":1,\"late\":0,\"lost\":1,") != NULL, "%s",
+                  line);
+    ck_assert_int_eq(fwt_proc_wait(proc, CLIT_PATIENCE_MS), DONE);
+    fwt_proc_end(proc);
+    close(fd);
+}
+END_TEST
+
 START_TEST(other_bytes_are_not_taken_for_an_answer)
 {
     struct peer peer = listen_by_hand();
@@ -469,6 +511,7 @@ int main(void)
     tcase_add_test(pinging, a_connection_that_is_lost_fails);
     tcase_add_test(pinging, silence_is_a_deadline);
     tcase_add_test(pinging, late_ones_and_doubles_are_counted);
+    tcase_add_test(pinging, datagrams_that_are_lost_are_counted);
     tcase_add_test(pinging, other_bytes_are_not_taken_for_an_answer);
     return fwt_main(suite);
 }
