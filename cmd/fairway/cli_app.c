@@ -3,8 +3,14 @@
 
 #include <unistd.h>
 
-/* A forced end may cut off a drain, but no own deadline of a component. */
-#define DRAIN_SPARE_MS 5000
+/* Components have deadlines of their own, which come first: --drain-timeout, and that of the store
+ * for leaving it. */
+#define SPARE_MS 10000
+
+static uint32_t with_spare(uint32_t ms)
+{
+    return ms < UINT32_MAX - SPARE_MS ? ms + SPARE_MS : UINT32_MAX;
+}
 
 static void on_running(fw_app *app, void *arg)
 {
@@ -41,7 +47,8 @@ void cli_component_fail(cli_context *cli, fw_app_step *step, int exit_code)
 int cli_run_app(cli_context *cli, cli_app *components)
 {
     fw_app_options options = {.no_signals = true,
-                              .drain_timeout_ms = components->drain_ms + DRAIN_SPARE_MS,
+                              .drain_timeout_ms = with_spare(components->drain_ms),
+                              .stop_timeout_ms = with_spare(cli->timeout_ms),
                               .on_running = on_running,
                               .on_ended = on_ended,
                               .arg = components};
