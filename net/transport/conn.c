@@ -40,13 +40,6 @@ static void check_drained(fw_conn *conn)
         conn->events->on_drain(conn, conn->arg);
 }
 
-/* After something was sent. */
-static void tell_sent(fw_conn *conn)
-{
-    fwi_conn_sent(conn);
-    check_drained(conn);
-}
-
 /* Hands the rest to the transport, which keeps it until it is sent. */
 static int write_rest(fw_conn *conn)
 {
@@ -126,7 +119,7 @@ static void on_flush(fwi_task *task, void *arg)
     if (err)
         fw_conn_close(conn, err);
     else
-        tell_sent(conn);
+        fwi_conn_sent(conn);
 }
 
 static void on_dial_timeout(fwi_timer *timer, void *arg)
@@ -256,13 +249,14 @@ void fwi_conn_written(fw_conn *conn, int status)
     if (status)
         fw_conn_close(conn, status);
     else
-        tell_sent(conn);
+        fwi_conn_sent(conn);
 }
 
 void fwi_conn_sent(fw_conn *conn)
 {
     if (conn->state == FWI_CONN_OPEN && conn->events->on_sent)
         conn->events->on_sent(conn, conn->arg);
+    check_drained(conn); /* also of what a lower connection had */
 }
 
 void fwi_conn_writable(fw_conn *conn)
