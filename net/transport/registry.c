@@ -12,6 +12,10 @@ static const fwi_transport *const transports[] = {
     &fwi_transport_tls,
     &fwi_transport_udp,
     &fwi_transport_unix,
+#ifdef FWI_NET_WS
+    &fwi_transport_ws,
+    &fwi_transport_wss,
+#endif
 };
 
 const fwi_transport *fwi_transport_find(const char *scheme)

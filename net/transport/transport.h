@@ -114,6 +114,8 @@ extern const fwi_transport fwi_transport_tcp;
 extern const fwi_transport fwi_transport_tls;
 extern const fwi_transport fwi_transport_udp;
 extern const fwi_transport fwi_transport_unix;
+extern const fwi_transport fwi_transport_ws;
+extern const fwi_transport fwi_transport_wss;
 
 /* FW_EOPTION if the URL has a parameter that is not in the list, which ends with NULL. */
 int fwi_transport_check_params(const fw_url *url, const char *const *known);

@@ -244,6 +244,7 @@ int fwi_ws_next(fwi_ws *ws, fwi_ws_event *ret_event)
         return rc;
     if (!shaking)
         (void)fwi_ws_close(ws, code_of(ws, rc)); /* the first error is the one to tell */
+    ws->close_sent = true;
     ws->state = FWI_WS_OVER;
     ws->input_len = 0;
     return ws->error = rc;

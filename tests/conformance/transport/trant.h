@@ -85,6 +85,9 @@ void trant_check(const uint8_t *data, size_t len, size_t at);
 void trant_write(trant_end *end, size_t len, size_t at);
 size_t trant_most_message(void);
 
+/* A folder with ca.pem, server.pem and server.key of 127.0.0.1, for schemes that are secure. */
+const char *trant_pki(void);
+
 void trant_add_dial_tests(Suite *suite);
 void trant_add_data_tests(Suite *suite);
 void trant_add_flow_tests(Suite *suite);
