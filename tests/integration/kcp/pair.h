@@ -29,7 +29,7 @@ typedef struct pair_listener {
     bool closed;
     pair_end wishes; /* of accepted ends */
     pair_end *last;  /* the newest that was accepted */
-    pair_end *ends[64];
+    pair_end *ends[1024];
 } pair_listener;
 
 void pair_listen(pair_listener *listener, const char *url, bool messages);
