@@ -29,8 +29,10 @@ static const struct transport {
     {"udp", "udp://127.0.0.1:0", "", true, false, "60000"},
     {"kcp", "kcp://127.0.0.1:0?" KCP, "?" KCP, false, false, "100000"},
     {"kcps", "kcps://127.0.0.1:0?" KCP, "?" KCP, false, false, "100000"},
+#ifdef CLIT_WS
     {"ws", "ws://127.0.0.1:0/echo", "", false, false, "1000000"},
     {"wss", "wss://127.0.0.1:0/", "?deflate=1", false, true, "1000000"},
+#endif
     {"snet", "snet://127.0.0.1:0?encrypt=1", "?encrypt=1", false, false, "1000000"},
 };
 #define TRANSPORTS (sizeof transports / sizeof *transports)
