@@ -337,12 +337,24 @@ def run_discovery():
         run_told(bench, go, address)
 
 
+def run_net():
+    """Transports against plain sockets; bench_net takes turns and writes the cases itself."""
+    bin_dir = build(["bench_net"])
+    need(bin_dir, "bench_net")
+    bench = [str(bin_dir / "bench_net")]
+    count = os.environ.get("IDLE", "100000")
+    for argv in ([*bench, "echo", *os.environ.get("SCHEMES", "").split()],
+                 [*bench, "idle", "tcp", count], [*bench, "idle", "tls", str(min(int(count), 10000))]):
+        if subprocess.run(argv).returncode:
+            raise Failure(f"{' '.join(argv)} failed")
+
+
 def main():
-    cases = {"gateway": [run_gateway], "rpc": [run_rpc], "kv": [run_kv], "discovery": [run_discovery],
-             "all": [run_gateway, run_rpc, run_kv, run_discovery]}
+    cases = {"net": [run_net], "gateway": [run_gateway], "rpc": [run_rpc], "kv": [run_kv], "discovery": [run_discovery],
+             "all": [run_net, run_gateway, run_rpc, run_kv, run_discovery]}
     wanted = sys.argv[1] if len(sys.argv) > 1 else "all"
     if len(sys.argv) > 2 or wanted not in cases:
-        say("usage: tests/bench/run [gateway|rpc|kv|discovery|all]")
+        say("usage: tests/bench/run [net|gateway|rpc|kv|discovery|all]")
         return 2
     try:
         for case in cases[wanted]:
