@@ -5,6 +5,8 @@
 #include <fairway/error.h>
 #include <string.h>
 
+#include "base/log.h"
+
 typedef struct tls_conn {
     fwi_over_conn over;
     fwi_tls_engine engine;
@@ -60,11 +62,16 @@ static const fwi_tls_sink sink = {.send = on_send,
 
 /* ---- the layer ---- */
 
-/* Tells the connection why, in words. */
+/* Tells the connection why, in words; and the log, if nobody has accepted it yet. */
 static int explained(tls_conn *conn, int err)
 {
-    if (err && conn->engine.errmsg)
-        fwi_conn_explain(&conn->over.base, conn->engine.errmsg);
+    if (!err || !conn->engine.errmsg)
+        return err;
+    fwi_conn_explain(&conn->over.base, conn->engine.errmsg);
+    if (conn->over.listener)
+        fwi_log(FW_LOG_INFO, "tls", "handshake failed",
+                FWI_TEXT("peer", fw_conn_peer(conn->over.lower)),
+                FWI_TEXT("why", conn->engine.errmsg));
     return err;
 }
 
