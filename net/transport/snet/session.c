@@ -19,7 +19,7 @@
 
 #include "transport/uv_stream.h"
 
-#define PIECE_BYTES      4096 /* enciphered at a time */
+#define MOST_PIECE_BYTES 4096 /* enciphered at a time */
 #define MOST_LINK_BYTES  (64 * 1024)
 #define LEAST_LINK_BYTES 1024
 #define UNLIMITED_BYTES  (8 * 1024 * 1024) /* such a ring holds all that the kernel may */
@@ -33,7 +33,7 @@ static fwi_snet_session *session_of(const fw_conn *conn)
 
 size_t fwi_snet_link_high_water(uint32_t buffer_bytes, size_t high_water_bytes)
 {
-    size_t bytes = buffer_bytes / 4;
+    size_t bytes = buffer_bytes / 8;
     if (bytes > MOST_LINK_BYTES)
         bytes = MOST_LINK_BYTES;
     if (bytes < LEAST_LINK_BYTES)
@@ -45,9 +45,9 @@ void fwi_snet_link_limit(fw_conn *link, uint32_t buffer_bytes)
 {
     if (buffer_bytes >= UNLIMITED_BYTES)
         return;
-    /* Linux doubles it, and counts its own bookkeeping against it. Without the limit, a broken link
-     * could take megabytes with it. A failure leaves the kernel's default. */
-    int bytes = (int)(buffer_bytes / 8 * 3);
+    /* Linux doubles it, and may go beyond it by one write, which is as much as is queued. Without
+     * the limit, a broken link could take megabytes with it. A failure leaves the default. */
+    int bytes = (int)(buffer_bytes / 4);
     (void)uv_send_buffer_size(&fwi_container_of(link, fwi_stream_conn, base)->uv.handle, &bytes);
 }
 
@@ -134,10 +134,12 @@ static bool has_room(const fwi_snet_session *session)
 /* Gives the link as much as it has room for; returns how much, or an error. */
 static ssize_t push(fwi_snet_session *session, const uint8_t *data, size_t len)
 {
-    size_t done = 0;
+    size_t done = 0, most = session->stream.ring_max_bytes / 16 + 1;
+    if (most > MOST_PIECE_BYTES)
+        most = MOST_PIECE_BYTES;
     while (done < len && has_room(session)) {
-        size_t piece = len - done < PIECE_BYTES ? len - done : PIECE_BYTES;
-        uint8_t wire[PIECE_BYTES];
+        uint8_t wire[MOST_PIECE_BYTES];
+        size_t piece = len - done < most ? len - done : most;
         int err = fwi_snet_stream_send(&session->stream, data + done, piece, wire);
         if (err)
             return done ? (ssize_t)done : err;
