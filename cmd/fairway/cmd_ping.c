@@ -397,12 +397,15 @@ int cmd_ping(cli_context *cli, int argc, char **argv)
         rc = cli_parse(
             cli, options, "URL",
             "Measures round trips to `fairway serve echo`, or whatever sends bytes back, over any\n"
-            "transport: tcp://host:port, unix:/path, ... An answer that does not come within "
-            "--timeout is\n"
-            "lost; one that comes after that is late. Exits with 0 if there was an answer, with 1 "
-            "if the\n"
-            "connection was lost or other bytes came back, with 3 if there was no connection, or "
-            "no answer.",
+            "transport: tcp, tls, ws, wss, kcp, kcps, snet, udp ://host:port, unix:/path. An "
+            "answer "
+            "that does\n"
+            "not come within --timeout is lost; one that comes after that is late. Exits with 0 if "
+            "there was\n"
+            "an answer, with 1 if the connection was lost or other bytes came back, with 3 if "
+            "there "
+            "was no\n"
+            "connection, or no answer.",
             argc, argv, 1, 1, &count);
     if (rc < 0 && ping->interval_ms < MIN_MS)
         rc = cli_fail(EXIT_USAGE, "--interval", "at least 1ms");

@@ -436,7 +436,9 @@ int cmd_serve(cli_context *cli, int argc, char **argv)
     struct serve_options serve = {.protocol = "walle", .instance = {.weight = 1, .ttl_ms = 10000}};
     const cli_option options[] = {
         {"listen", NULL, CLI_LIST, &serve.listen, "URL",
-         "tcp://host:port, unix:/path, ...; may be repeated (default tcp://127.0.0.1:0)"},
+         "tcp, tls, ws, wss, kcp, kcps, snet, udp ://host:port, unix:/path; may be repeated "
+         "(default "
+         "tcp://127.0.0.1:0)"},
         CLI_TLS_OPTIONS(&serve.tls),
         {"protocol", NULL, CLI_TEXT, &serve.protocol, "NAME",
          "walle: answers calls (default); raw: every byte comes back. Where a transport has no "
