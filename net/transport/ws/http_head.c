@@ -22,7 +22,8 @@ static int append(fwi_http_head *head, const char *data, size_t len)
         head->text = bigger;
         head->capacity = capacity;
     }
-    memcpy(head->text + head->len, data, len);
+    if (len)
+        memcpy(head->text + head->len, data, len);
     head->len += len;
     return FW_OK;
 }
