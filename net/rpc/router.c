@@ -1,14 +1,49 @@
 #include "rpc/router.h"
 
-#include "base/map.h"
-
 #include <fairway/error.h>
 #include <stdlib.h>
 #include <string.h>
 #include <uv.h>
 
+/* ---- routes ---- */
+
+static int add(fwi_map *map, const void *key, size_t key_len, void *route)
+{
+    return fwi_map_get(map, key, key_len) ? FW_EEXISTS
+                                          : fwi_map_put(map, key, key_len, route, NULL);
+}
+
+int fwi_routes_add_name(fwi_routes *routes, const char *name, void *route)
+{
+    return *name ? add(&routes->names, name, strlen(name), route) : FW_EOPTION;
+}
+
+int fwi_routes_add_number(fwi_routes *routes, uint32_t number, void *route)
+{
+    return number ? add(&routes->numbers, &number, sizeof number, route) : FW_EOPTION;
+}
+
+void fwi_routes_remove_name(fwi_routes *routes, const char *name)
+{
+    (void)fwi_map_remove(&routes->names, name, strlen(name));
+}
+
+void *fwi_routes_find(const fwi_routes *routes, uint32_t number, fw_slice name)
+{
+    void *route = number ? fwi_map_get(&routes->numbers, &number, sizeof number) : NULL;
+    return route ? route : fwi_map_get(&routes->names, name.data, name.len);
+}
+
+void fwi_routes_fini(fwi_routes *routes)
+{
+    fwi_map_fini(&routes->names);
+    fwi_map_fini(&routes->numbers);
+}
+
+/* ---- the call engine's ---- */
+
 struct fw_rpc_router {
-    fwi_map names, numbers; /* -> fwi_rpc_route */
+    fwi_routes routes; /* -> fwi_rpc_route, each under one key */
 };
 
 int fw_rpc_router_create(fw_rpc_router **ret_router)
@@ -17,56 +52,53 @@ int fw_rpc_router_create(fw_rpc_router **ret_router)
     return *ret_router ? FW_OK : UV_ENOMEM;
 }
 
-static void routes_fini(fwi_map *routes)
+static void free_all(fwi_map *map)
 {
     size_t position = 0;
-    for (fwi_map_entry *entry; (entry = fwi_map_next(routes, &position));)
+    for (fwi_map_entry *entry; (entry = fwi_map_next(map, &position));)
         free(entry->value);
-    fwi_map_fini(routes);
 }
 
 void fw_rpc_router_destroy(fw_rpc_router *router)
 {
     if (!router)
         return;
-    routes_fini(&router->names);
-    routes_fini(&router->numbers);
+    free_all(&router->routes.names);
+    free_all(&router->routes.numbers);
+    fwi_routes_fini(&router->routes);
     free(router);
 }
 
-static int add(fwi_map *routes, const void *key, size_t key_len, fw_rpc_handler_fn handler,
-               void *arg)
+static fwi_rpc_route *route_new(fw_rpc_handler_fn handler, void *arg)
 {
-    if (fwi_map_get(routes, key, key_len))
-        return FW_EEXISTS;
     fwi_rpc_route *route = malloc(sizeof *route);
-    if (!route)
-        return UV_ENOMEM;
-    *route = (fwi_rpc_route){handler, arg};
-    int err = fwi_map_put(routes, key, key_len, route, NULL);
-    if (err)
-        free(route);
-    return err;
+    if (route)
+        *route = (fwi_rpc_route){handler, arg};
+    return route;
 }
 
 int fw_rpc_router_add(fw_rpc_router *router, const char *method, fw_rpc_handler_fn handler,
                       void *arg)
 {
-    return *method ? add(&router->names, method, strlen(method), handler, arg) : FW_EOPTION;
+    fwi_rpc_route *route = route_new(handler, arg);
+    int err = route ? fwi_routes_add_name(&router->routes, method, route) : UV_ENOMEM;
+    if (err)
+        free(route);
+    return err;
 }
 
 int fw_rpc_router_add_number(fw_rpc_router *router, uint32_t number, fw_rpc_handler_fn handler,
                              void *arg)
 {
-    return number ? add(&router->numbers, &number, sizeof number, handler, arg) : FW_EOPTION;
+    fwi_rpc_route *route = route_new(handler, arg);
+    int err = route ? fwi_routes_add_number(&router->routes, number, route) : UV_ENOMEM;
+    if (err)
+        free(route);
+    return err;
 }
 
 const fwi_rpc_route *fwi_rpc_router_find(const fw_rpc_router *router, uint32_t number,
                                          fw_slice method)
 {
-    if (!router)
-        return NULL;
-    const fwi_rpc_route *route =
-        number ? fwi_map_get(&router->numbers, &number, sizeof number) : NULL;
-    return route ? route : fwi_map_get(&router->names, method.data, method.len);
+    return router ? fwi_routes_find(&router->routes, number, method) : NULL;
 }
