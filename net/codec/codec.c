@@ -14,6 +14,7 @@
 #define DEFAULT_MAX_DEPTH    64
 #define DEFAULT_MAX_ELEMENTS 100000
 #define FIRST_BUFFER_BYTES   128
+#define MAX_PLACE_BYTES      128
 
 static const fw_codec *const codecs[] = {&fwi_codec_raw, &fwi_codec_json,
 #ifdef FWI_CODEC_MSGPACK
@@ -114,6 +115,8 @@ int fwi_codec_fail(fwi_codec_run *run, int err, const char *format, ...)
         return err;
     error->text[0] = 0;
     append_place(error, run->place);
+    if (strlen(error->text) > MAX_PLACE_BYTES) /* the reason needs room, too */
+        strcpy(error->text + MAX_PLACE_BYTES - 3, "...");
     if (run->place)
         append(error, ": ");
     size_t len = strlen(error->text);
@@ -147,7 +150,7 @@ int fwi_buffer_grow(fwi_buffer *buffer, size_t len, uint8_t **ret_room)
     if (len > buffer->max_len - buffer->len)
         return FW_ELIMIT;
     size_t need = buffer->len + len;
-    if (need > buffer->capacity) {
+    if (need > buffer->capacity || !buffer->data) {
         size_t capacity = buffer->capacity ? buffer->capacity : FIRST_BUFFER_BYTES;
         while (capacity < need)
             capacity *= 2;

@@ -99,6 +99,8 @@ static int check(fwi_codec_run *run, const cJSON *item)
 {
     if (cJSON_IsNumber(item) && !isfinite(item->valuedouble))
         return fwi_codec_fail(run, FW_EMESSAGE, "JSON has no such number");
+    if (!cJSON_IsArray(item) && !cJSON_IsObject(item))
+        return FW_OK;
     int err = fwi_codec_enter(run);
     fwi_place place = {.up = run->place};
     run->place = &place;
