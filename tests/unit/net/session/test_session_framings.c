@@ -163,6 +163,51 @@ START_TEST(messages_echo)
 }
 END_TEST
 
+/* Layers: the account of what was sent holds above them, too. */
+START_TEST(sessions_stand_on_layers)
+{
+    if (!fw_transport_can("ws"))
+        return; /* not in this build */
+    echo_all("ws://127.0.0.1:0/", (fw_framing){.messages = _i}, (fw_compression){0});
+}
+END_TEST
+
+static size_t told_ok, told;
+
+static void on_sent(fw_session *session, int status, void *arg)
+{
+    (void)session;
+    (void)arg;
+    told++;
+    told_ok += status == FW_OK;
+}
+
+START_TEST(completions_are_told_above_layers)
+{
+    if (!fw_transport_can("ws"))
+        return;
+    fw_framing framing = {.messages = _i};
+    static char block[100000];
+    ends_listen(&ends, "ws://127.0.0.1:0/", (fw_server_options){.framing = framing});
+    end_dial(&client, fw_server_url(ends.server), (fw_session_options){.framing = framing});
+    for (size_t i = 0; i < 100; i++)
+        FWT_OK(fw_session_send_async(client.session, block, i * 1000, 0, on_sent, NULL));
+    fwt_run_count(&told, 100, ENDS_WAIT_MS);
+    ck_assert_uint_eq(told_ok, 100);
+    fwt_run_count(&ends.at_server.frames, 100, ENDS_WAIT_MS);
+    fw_session_read_stop(ends.at_server.session);
+    size_t sent = 100;
+    while (!fw_session_send_async(client.session, block, sizeof block, 0, on_sent, NULL))
+        sent++;
+    fwt_run_for(20);
+    ck_assert_uint_lt(told, sent);
+    end_close(&client);
+    ck_assert_uint_eq(told, sent);
+    ck_assert_uint_lt(told_ok, sent);
+    ends_close(&ends);
+}
+END_TEST
+
 START_TEST(messages_need_a_transport_that_has_them)
 {
     fw_server_options options = {.framing = {.messages = true}};
@@ -263,6 +308,8 @@ int main(void)
     tcase_add_test(tcase, custom_framings_are_not_trusted);
     tcase_add_test(tcase, custom_frames_echo);
     tcase_add_test(tcase, messages_echo);
+    tcase_add_loop_test(tcase, sessions_stand_on_layers, 0, 2);
+    tcase_add_loop_test(tcase, completions_are_told_above_layers, 0, 2);
     tcase_add_test(tcase, messages_need_a_transport_that_has_them);
     tcase_add_loop_test(tcase, packed_frames_echo, 0, 3);
     tcase_add_loop_test(tcase, packed_frames_are_shorter_on_the_wire, 0, 2);
