@@ -116,7 +116,7 @@ int fwi_codec_fail(fwi_codec_run *run, int err, const char *format, ...)
     error->text[0] = 0;
     append_place(error, run->place);
     if (strlen(error->text) > MAX_PLACE_BYTES) /* the reason needs room, too */
-        strcpy(error->text + MAX_PLACE_BYTES - 3, "...");
+        memcpy(error->text + MAX_PLACE_BYTES - 3, "...", 4);
     if (run->place)
         append(error, ": ");
     size_t len = strlen(error->text);
