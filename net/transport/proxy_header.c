@@ -176,7 +176,7 @@ static int parse_v1(const fwi_proxy_parser *parser, fwi_proxy_addresses *ret_add
     bool is_good = next_word(&at, false, &protocol);
     for (int i = 0; is_good && i < 4; i++)
         is_good = next_word(&at, i == 3, &words[i]);
-    if (!is_good || strncmp(protocol, "TCP", 3) || strchr("46", protocol[3]) == NULL ||
+    if (!is_good || strncmp(protocol, "TCP", 3) != 0 || strchr("46", protocol[3]) == NULL ||
         strlen(protocol) != 4)
         return FW_EPROTOCOL;
     int family = protocol[3] == '4' ? AF_INET : AF_INET6;

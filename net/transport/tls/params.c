@@ -140,6 +140,7 @@ static int new_and_log(fw_tls_options *options, fw_tls **ret_tls)
     options->detail = detail;
     options->detail_size = sizeof detail;
     int err = fw_tls_new(options, ret_tls);
+    options->detail = NULL;
     if (err)
         fwi_log(FW_LOG_WARN, "tls", "these parameters of a URL cannot be used",
                 FWI_TEXT("why", detail));

@@ -130,8 +130,9 @@ START_TEST(other_lines_are_refused)
         "PROXY TCP44 1.2.3.4 5.6.7.8 1 2\r\n",
         "PROXY UNKNOWNS\r\n",
         "proxy UNKNOWN\r\n",
-        "PROXY UNKNOWN 34567890123456789012345678901234567890123456789012345678901234567890"
-        "1234567890123456789012345\r\n", /* 108 bytes */
+        /* 108 bytes */
+        ("PROXY UNKNOWN 34567890123456789012345678901234567890123456789012345678901234567890"
+         "123456789012345678901234\r\n"),
     };
     for (size_t i = 0; i < sizeof lines / sizeof *lines; i++)
         expect_refused((const uint8_t *)lines[i], strlen(lines[i]));
