@@ -246,6 +246,8 @@ static void on_lower_ended(fw_conn *lower, void *arg)
         fwi_over_release(conn);
         return;
     }
+    if (conn->base.state == FWI_CONN_OPENING)
+        fwi_conn_explain(&conn->base, "the connection ended during the handshake");
     int reason = conn->layer->lower_ended && conn->base.state == FWI_CONN_OPEN
                      ? conn->layer->lower_ended(conn)
                      : UV_EOF;

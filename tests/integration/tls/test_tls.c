@@ -343,6 +343,11 @@ START_TEST(a_peer_that_is_no_tls_server_is_left)
     tlst_expect_closed(&client, FW_EPROTOCOL, "");
     ck_assert_str_ne(client.errmsg, "");
     ck_assert_uint_eq(client.opened, 0);
+    tlst_dial(&client, NULL, "tls://127.0.0.1:%d?verify=0", server.port);
+    fwt_run_count(&server.accepted, 2, TLST_WAIT_MS);
+    server.ends[1].echo = false;
+    FWT_OK(fw_conn_shutdown(server.ends[1].conn));
+    tlst_expect_closed(&client, UV_EOF, "during the handshake");
     tlst_stop(&server);
     tlst_dial(&client, NULL, "tls://127.0.0.1:%d?verify=0", fwt_free_port());
     tlst_expect_closed(&client, UV_ECONNREFUSED, "");
