@@ -6,6 +6,7 @@
  * one is shut down and lingers for its end; over.c bounds both together. Who is cut off without a
  * Close, or does not answer a ping, is not waited for.
  */
+#include "transport/ws/ws.h"
 #include "transport/over.h"
 #include "transport/ws/engine.h"
 
@@ -25,7 +26,8 @@ typedef struct ws_conn {
     fwi_ws ws;
     fwi_task more; /* goes on after a pause with what the engine holds */
     struct ws_timer *timer;
-    bool cut; /* the lower peer ended without a Close */
+    bool cut;  /* the lower peer ended without a Close */
+    bool text; /* what is being handed out came as text */
 } ws_conn;
 
 /* For pings, and while a pong waits. */
@@ -157,6 +159,7 @@ static int on_event(ws_conn *conn, const fwi_ws_event *event)
             return start_timer(conn);
         break;
     case FWI_WS_DATA:
+        conn->text = event->text;
         fwi_conn_received(&conn->over.base, event->data, event->len);
         break;
     case FWI_WS_PONGED:
@@ -397,3 +400,8 @@ const fwi_transport fwi_transport_wss = {
     .dial = dial,
     .listen = listen_ws,
 };
+
+bool fwi_ws_is_text(const fw_conn *conn)
+{
+    return ws_of(fwi_container_of(conn, fwi_over_conn, base))->text;
+}
