@@ -315,8 +315,9 @@ void fwi_redis_link_init(fwi_redis_link *link, fwi_redis_client *client, uint32_
     link->patience_ms = patience_ms;
     link->timer = (fwi_timer){.fn = on_timer, .arg = link};
     /* An operation that begins between two attempts still sees one before its time is over. */
-    uint32_t most_ms = patience_ms / 2 < MAX_BACKOFF_MS ? patience_ms / 2 : MAX_BACKOFF_MS;
-    fw_backoff_init(&link->backoff, BACKOFF_MS, most_ms);
+    uint32_t half_ms = fwi_kv_timeout_ms(client->kv) / 2 + 1;
+    fw_backoff_init(&link->backoff, BACKOFF_MS,
+                    half_ms < MAX_BACKOFF_MS ? half_ms : MAX_BACKOFF_MS);
     fwi_redis_requests_init(link);
 }
 
