@@ -7,6 +7,10 @@
 
 #include "base/log.h"
 
+/* Much more than over.h lets us queue of plaintext. Only a peer that asks for answers of the
+ * protocol (new keys) without end and reads none of them gets there. */
+#define MOST_QUEUED_BYTES (512 * 1024)
+
 typedef struct tls_conn {
     fwi_over_conn over;
     fwi_tls_engine engine;
@@ -26,8 +30,11 @@ static tls_conn *tls_of(fwi_over_conn *over)
 
 static int on_send(void *arg, const uint8_t *data, size_t len)
 {
-    tls_conn *conn = arg;
-    return conn->over.lower ? fw_conn_write(conn->over.lower, data, len) : FW_ECLOSED;
+    fw_conn *lower = ((tls_conn *)arg)->over.lower;
+    if (!lower)
+        return FW_ECLOSED;
+    return fw_conn_queued_bytes(lower) > MOST_QUEUED_BYTES ? FW_ELIMIT
+                                                           : fw_conn_write(lower, data, len);
 }
 
 static void on_open(void *arg)

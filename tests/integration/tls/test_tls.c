@@ -76,6 +76,34 @@ START_TEST(failed_handshakes_say_why)
 }
 END_TEST
 
+START_TEST(addresses_of_ipv6_are_verified)
+{
+    char dir[300], bare[200];
+    snprintf(dir, sizeof dir, "%s", tlst_file(""));
+    fwt_certificate(dir, "six", "ca", "IP:::1", 30);
+    fw_listener *probe;
+    if (fw_listener_new(fwt_loop, "tcp://[::1]:0", &(fw_listener_options){.arg = NULL}, &probe))
+        return; /* a machine without IPv6 */
+    fw_listener_close(probe);
+    for (int i = 0; i < 2; i++) {
+        tlst_listen(&server, NULL, "tls://[::1]:0?cert=%s&key=%s",
+                    tlst_file(i ? "server.pem" : "six.pem"),
+                    tlst_file(i ? "server.key" : "six.key"));
+        snprintf(bare, sizeof bare, "%s", fw_listener_url(server.listener));
+        tlst_dial(&client, NULL, "%s?ca=%s", bare, ca());
+        if (i) {
+            tlst_expect_closed(&client, FW_ETLS, "IP address mismatch");
+        } else {
+            tlst_say(&client, "six");
+            tlst_expect(&client, "six");
+            ck_assert_str_eq(fw_conn_peer(client.conn), bare);
+            tlst_close(&client);
+        }
+        tlst_stop(&server);
+    }
+}
+END_TEST
+
 START_TEST(an_expired_certificate_is_refused)
 {
     char dir[300];
@@ -391,6 +419,7 @@ int main(void)
     tcase_add_test(tcase, bytes_go_both_ways);
     tcase_add_test(tcase, dials_with_the_same_parameters_resume);
     tcase_add_test(tcase, failed_handshakes_say_why);
+    tcase_add_test(tcase, addresses_of_ipv6_are_verified);
     tcase_add_test(tcase, an_expired_certificate_is_refused);
     tcase_add_test(tcase, a_server_may_want_certificates);
     tcase_add_test(tcase, parameters_that_cannot_be_are_refused);

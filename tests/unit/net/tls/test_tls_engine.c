@@ -56,9 +56,13 @@ static void append(uint8_t **to, size_t *len, size_t *size, const uint8_t *data,
     *len += n;
 }
 
+static size_t most_wire = SIZE_MAX;
+
 static int on_send(void *arg, const uint8_t *data, size_t len)
 {
     end *one = arg;
+    if (one->wire_len > most_wire)
+        return FW_ELIMIT;
     append(&one->wire, &one->wire_len, &one->wire_size, data, len);
     return FW_OK;
 }
@@ -369,6 +373,29 @@ START_TEST(protocols_are_agreed_on)
         fwi_tls_engine_info(&server.engine, &info);
         ck_assert_str_eq(info.alpn, cases[i].agreed);
     }
+}
+END_TEST
+
+START_TEST(keys_are_updated)
+{
+    fw_tls_options c = usual_client(), s = usual_server();
+    make(&c, &s);
+    begin("localhost", NULL);
+    talk(SIZE_MAX);
+    for (int i = 0; i < 3; i++) {
+        ck_assert_int_eq(SSL_key_update(client.engine.ssl, SSL_KEY_UPDATE_REQUESTED), 1);
+        say(&client, &server, 20000, 1000);
+        say(&server, &client, 20000, 1000);
+    }
+    /* A peer that asks for more and more, and does not read the answers, is left. */
+    most_wire = 10000;
+    for (int i = 0; i < 1000 && !server.error; i++) {
+        ck_assert_int_eq(SSL_key_update(client.engine.ssl, SSL_KEY_UPDATE_REQUESTED), 1);
+        FWT_OK(fwi_tls_engine_output(&client.engine, (const uint8_t *)"x", 1));
+        (void)carry(&client, &server, SIZE_MAX);
+    }
+    most_wire = SIZE_MAX;
+    ck_assert_int_eq(server.error, FW_ELIMIT);
 }
 END_TEST
 
@@ -693,6 +720,7 @@ int main(void)
     tcase_add_test(tcase, a_server_that_we_do_not_trust_is_refused);
     tcase_add_test(tcase, clients_may_have_to_show_a_certificate);
     tcase_add_test(tcase, protocols_are_agreed_on);
+    tcase_add_test(tcase, keys_are_updated);
     tcase_add_test(tcase, sessions_go_on);
     tcase_add_test(tcase, a_reload_forgets_sessions);
     tcase_add_test(tcase, ends_are_told_from_cuts);

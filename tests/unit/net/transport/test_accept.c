@@ -318,6 +318,31 @@ START_TEST(tls_begins_behind_the_header)
 }
 END_TEST
 
+/* What stands on tcp leaves the parameters to it. */
+START_TEST(layers_listen_behind_a_proxy_too)
+{
+    static const char upgrade[] = HEADER "GET / HTTP/1.1\r\n"
+                                         "Host: x\r\n"
+                                         "Upgrade: websocket\r\n"
+                                         "Connection: Upgrade\r\n"
+                                         "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+                                         "Sec-WebSocket-Version: 13\r\n\r\n";
+    if (!fw_transport_can("ws"))
+        return;
+    char plain[100];
+    listen_at("ws://127.0.0.1:0/?proxy=1&reuse_port=1", 0);
+    const char *port = strrchr(fw_listener_url(server.listener), ':');
+    snprintf(plain, sizeof plain, "tcp://127.0.0.1:%d", atoi(port + 1));
+    peer client;
+    dial(&client, plain);
+    say(&client, upgrade, sizeof upgrade - 1);
+    fwt_run_count(&server.accepted, 1, WAIT_MS);
+    ck_assert_str_eq(server.peer, "ws://10.1.2.3:4321");
+    end_peer(&client);
+    stop();
+}
+END_TEST
+
 static void expect_option_error(const char *url)
 {
     fw_listener_options options = {.on_accept = on_accept};
@@ -397,6 +422,7 @@ int main(void)
     tcase_add_test(tcase, without_a_header_it_ends);
     tcase_add_test(tcase, a_header_has_a_deadline);
     tcase_add_test(tcase, tls_begins_behind_the_header);
+    tcase_add_test(tcase, layers_listen_behind_a_proxy_too);
     tcase_add_test(tcase, flags_are_0_or_1);
     tcase_add_test(tcase, two_listeners_share_a_port);
     return fwt_main(suite);
