@@ -1,11 +1,13 @@
 #include "changes.h"
 
+#include "faults.h"
+
 #include <uv.h>
 
 int64_t fwi_unix_ms(void)
 {
     uv_timeval64_t now;
-    return uv_gettimeofday(&now) ? 0 : now.tv_sec * 1000 + now.tv_usec / 1000;
+    return uv_gettimeofday(&now) ? 0 : now.tv_sec * 1000 + now.tv_usec / 1000 + FWI_SKEW_MS;
 }
 
 void fwi_changes_add(fwi_changes *changes, const fw_watcher_event *event, uint64_t now_ms)

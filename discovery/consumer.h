@@ -33,5 +33,8 @@ void fwi_consumer_close(fwi_consumer *consumer, fw_kv_closed_fn on_closed, void 
 
 /* The revision that a consumer's value tells; 0 if it tells none. */
 int64_t fwi_consumer_revision(fw_slice value);
+/* The same of a pair; 0 also if it tells more than the store had come to when it was written: what
+ * it tells was seen in a store that was wiped since, and the consumer does not know yet. */
+int64_t fwi_consumer_claim(const fw_kv_pair *pair);
 
 #endif

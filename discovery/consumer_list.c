@@ -8,6 +8,12 @@
 #include <string.h>
 #include <uv.h>
 
+int64_t fwi_consumer_claim(const fw_kv_pair *pair)
+{
+    int64_t revision = fwi_consumer_revision(pair->value);
+    return revision <= pair->revision ? revision : 0;
+}
+
 struct listing {
     fw_kv *kv;
     char service[FWI_MAX_NAME_BYTES + 1];
@@ -40,7 +46,7 @@ static int add_all(struct listing *listing, const fw_kv_result *result, const ch
         if (!name)
             return UV_ENOMEM;
         consumers[listing->count++] =
-            (fw_consumer){service, name, fwi_consumer_revision(result->pairs[i].value)};
+            (fw_consumer){service, name, fwi_consumer_claim(&result->pairs[i])};
     }
     return FW_OK;
 }

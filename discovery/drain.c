@@ -184,7 +184,7 @@ static int note_consumer(struct consumers *consumers, const fw_kv_pair *pair)
         }
         memcpy(consumer->name, name, len + 1);
     }
-    consumer->revision = fwi_consumer_revision(pair->value);
+    consumer->revision = fwi_consumer_claim(pair);
     return FW_OK;
 }
 

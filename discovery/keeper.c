@@ -46,6 +46,7 @@ struct fwi_kept {
     bool registered;  /* in this round, read back */
     bool busy;        /* a put or its read-back is under way */
     bool dirty;       /* changed or deleted meanwhile: once more */
+    bool withheld;    /* not put for the time being */
     bool leaving;     /* not wanted any more: deleted, then forgotten */
     fwi_timer again;  /* while leaving: the next try to delete it */
     size_t requests;  /* of this key, under way */
@@ -83,6 +84,7 @@ struct request {
 
 static void begin_round(fwi_keeper *keeper);
 static void put_kept(fwi_kept *kept);
+static void put_unless_withheld(fwi_kept *kept);
 
 static void set_status(fwi_keeper *keeper, fw_registrar_state state, int reason, const char *detail)
 {
@@ -289,7 +291,7 @@ static void on_watch(fw_kv_watch *watch, const fw_kv_event *events, size_t count
     }
     if (!kept->keeper->granted || kept->leaving || !(gone || foreign))
         return;
-    if (kept->busy)
+    if (kept->busy || (kept->withheld && gone))
         kept->dirty = true;
     else if (foreign)
         fail_round(kept->keeper, FW_EMODIFIED, "somebody else has written the key");
@@ -312,7 +314,7 @@ static void on_read_back(const fw_kv_result *result, void *arg)
     } else if (!ours && !kept->dirty) {
         fail_round(keeper, FW_EMODIFIED, "the store shows something else than was put");
     } else if (kept->dirty) {
-        put_kept(kept);
+        put_unless_withheld(kept);
     } else {
         kept->registered = true;
         kept->revision = result->pairs->revision;
@@ -369,6 +371,12 @@ static void put_kept(fwi_kept *kept)
     fail_round(keeper, err, "");
 }
 
+static void put_unless_withheld(fwi_kept *kept)
+{
+    if (!kept->withheld)
+        put_kept(kept);
+}
+
 /* The lease is granted. */
 static void put_all(fwi_keeper *keeper)
 {
@@ -377,7 +385,7 @@ static void put_all(fwi_keeper *keeper)
     fwi_list_for_each (node, &keeper->all) {
         fwi_kept *kept = fwi_container_of(node, fwi_kept, node);
         if (kept->value)
-            put_kept(kept);
+            put_unless_withheld(kept);
         if (keeper->round != round)
             return; /* failed at once */
     }
@@ -570,9 +578,17 @@ void fwi_kept_set(fwi_kept *kept, char *value)
     kept->value = value;
     if (!kept->keeper->granted)
         return; /* the round does it */
-    if (kept->busy)
+    if (kept->busy || kept->withheld)
         kept->dirty = true;
     else
+        put_kept(kept);
+}
+
+void fwi_kept_withhold(fwi_kept *kept, bool is_withheld)
+{
+    kept->withheld = is_withheld;
+    bool is_due = kept->keeper->granted && kept->value && (kept->dirty || !kept->registered);
+    if (is_due && !is_withheld && !kept->busy)
         put_kept(kept);
 }
 

@@ -37,6 +37,9 @@ void fwi_keeper_close(fwi_keeper *keeper, fw_kv_closed_fn on_closed, void *arg);
  * not REGISTERED. UV_ENOMEM. */
 FW_MUST_CHECK int fwi_kept_new(fwi_keeper *keeper, const char *key, void *user,
                                fwi_kept **ret_kept);
+/* Withheld, it is not put, whatever becomes of it in the store; what is there stays. When it no
+ * longer is, it is put if there is reason to. Not of one that leaves. */
+void fwi_kept_withhold(fwi_kept *kept, bool is_withheld);
 /* Sets its value, whose memory (of malloc) is taken over, and puts it. */
 void fwi_kept_set(fwi_kept *kept, char *value);
 /* Deletes the key from the store and forgets it. Not to be used any more after this call. */

@@ -5,14 +5,16 @@
  * An instance has two keys in the store: its own, and that of a request to drain it, which somebody
  * else writes. The request's key is watched, each by itself: a store with many registrars tells of
  * a request only the one whom it concerns. The instance is put when it is known whether there is a
- * request. While there is one it is put as offline; what the application is told (`told`) follows
- * when that was read back. An instance that leaves is deleted first, its request then: who asked
- * knows by the order that it was not taken back.
+ * request, and after a loss of contact when that is known again: it may have been drained, and gone
+ * with its lease, meanwhile. While there is one it is put as offline; what the application is told
+ * (`told`) follows when that was read back. An instance that leaves is deleted first, its request
+ * then: who asked knows by the order that it was not taken back.
  */
 #include <fairway/discovery.h>
 
 #include "base/list.h"
 #include "base/log.h"
+#include "faults.h"
 #include "keeper.h"
 #include "keys.h"
 
@@ -30,6 +32,7 @@ struct entry {
     fwi_kept *kept;              /* NULL: it has left */
     fw_kv_watch *watch;          /* of the request */
     bool known;                  /* whether there is one */
+    bool stale;                  /* whether there is still one is not known */
     bool asked, told;
     bool leaving;
     size_t open_parts; /* while leaving: kept, watch, and the deletion of the request */
@@ -215,7 +218,7 @@ static void on_request(fw_kv_watch *watch, const fw_kv_event *events, size_t cou
 {
     (void)watch;
     struct entry *entry = arg;
-    bool known = entry->known, asked = entry->asked;
+    bool known = entry->known, asked = entry->asked, stale = entry->stale;
     for (size_t i = 0; i < count; i++) {
         switch (events[i].type) {
         case FW_KV_PUT:
@@ -226,10 +229,15 @@ static void on_request(fw_kv_watch *watch, const fw_kv_event *events, size_t cou
             break;
         case FW_KV_END_OF_SNAPSHOT:
             known = true;
+            stale = false;
+            break;
+        case FW_KV_LIVE:
+            stale = false;
             break;
         case FW_KV_STALE:
         case FW_KV_FATAL:
-            if (events[i].type == FW_KV_STALE && events[i].reason != FW_EDENIED)
+            stale = events[i].type == FW_KV_STALE && events[i].reason != FW_EDENIED;
+            if (stale)
                 break; /* the request is known when the store is back */
             fwi_log(FW_LOG_WARN, "registrar", "requests to drain are not followed",
                     FWI_TEXT("key", entry->request_key),
@@ -241,11 +249,14 @@ static void on_request(fw_kv_watch *watch, const fw_kv_event *events, size_t cou
             break;
         }
     }
-    if (known == entry->known && asked == entry->asked)
-        return;
+    bool is_news = known != entry->known || asked != entry->asked;
+    bool was_stale = entry->stale;
     entry->known = known;
     entry->asked = asked;
-    int err = known ? apply(entry) : FW_OK;
+    entry->stale = stale;
+    int err = is_news && known ? apply(entry) : FW_OK;
+    if (stale != was_stale && !FWI_FAULT(FWI_PUT_BEFORE_KNOWN))
+        fwi_kept_withhold(entry->kept, stale);
     if (err)
         fwi_log(FW_LOG_ERROR, "registrar", "request to drain not followed",
                 FWI_TEXT("key", entry->request_key), FWI_TEXT("reason", fw_strerror(err)));
@@ -287,7 +298,7 @@ static int entry_new(fw_registrar *registrar, const fw_instance *instance)
         return err;
     }
     fwi_list_push_back(&registrar->entries, &entry->node);
-    return FW_OK;
+    return FWI_FAULT(FWI_PUT_BEFORE_KNOWN) ? apply(entry) : FW_OK;
 }
 
 int fw_registrar_set(fw_registrar *registrar, const fw_instance *from)

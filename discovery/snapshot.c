@@ -60,16 +60,12 @@ const fw_instance *fw_snapshot_find(const fw_snapshot *snapshot, const char *ser
     return fwi_set_find(counted(snapshot)->instances, service, id);
 }
 
-size_t fwi_set_count_service(const fwi_set_node *instances, const char *service)
-{
-    static const char last[] = "\x7f"; /* stands behind every id: none has such a character */
-    return fwi_set_rank(instances, service, last) - fwi_set_rank(instances, service, "");
-}
-
 size_t fw_snapshot_service(const fw_snapshot *snapshot, const char *service, size_t *ret_first)
 {
+    static const char last[] = "\x7f"; /* stands behind every id: none has such a character */
     const fwi_set_node *instances = counted(snapshot)->instances;
+    size_t first = fwi_set_rank(instances, service, "");
     if (ret_first)
-        *ret_first = fwi_set_rank(instances, service, "");
-    return fwi_set_count_service(instances, service);
+        *ret_first = first;
+    return fwi_set_rank(instances, service, last) - first;
 }

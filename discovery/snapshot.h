@@ -9,7 +9,5 @@
 FW_MUST_CHECK int fwi_snapshot_new(const fw_snapshot *about, fwi_set_node *instances,
                                    const fw_snapshot **ret_snapshot);
 const fw_snapshot *fwi_snapshot_acquire(const fw_snapshot *snapshot);
-/* How many instances a service has. */
-size_t fwi_set_count_service(const fwi_set_node *instances, const char *service);
 
 #endif

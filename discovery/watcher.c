@@ -230,18 +230,9 @@ static void on_let_go(const fw_instance *instance, int64_t revision, int reason,
 /* Counts a loss that is about to be looked at. */
 static void count_loss(fw_watcher *watcher, const char *service)
 {
-    fwi_losses_add(&watcher->losses, service, fw_loop_now_ms(fw_kv_loop(watcher->kv)));
-}
-
-static bool is_suspicious(const fw_watcher *watcher, const fw_instance *instance,
-                          fw_hold_reason *ret_reason)
-{
-    if (watcher->options.no_hold || instance->state == FW_INSTANCE_OFFLINE ||
-        FWI_FAULT(FWI_SKIP_HOLD))
-        return false;
-    bool is_many = fwi_losses_count(&watcher->losses, instance->service) > 1;
-    *ret_reason = is_many ? FW_HOLD_MANY : FW_HOLD_LAST;
-    return is_many || fwi_set_count_service(watcher->instances, instance->service) == 1;
+    uint64_t now_ms = FWI_FAULT(FWI_COUNT_BY_WALL_CLOCK) ? (uint64_t)fwi_unix_ms()
+                                                         : fw_loop_now_ms(fw_kv_loop(watcher->kv));
+    fwi_losses_add(&watcher->losses, service, now_ms);
 }
 
 /* The store no longer has an instance. */
@@ -252,7 +243,8 @@ static void lose_instance(fw_watcher *watcher, const char *service, const char *
     if (!instance)
         return;
     fw_hold_reason reason;
-    if (is_suspicious(watcher, instance, &reason) &&
+    bool may_hold = !watcher->options.no_hold && !FWI_FAULT(FWI_SKIP_HOLD);
+    if (may_hold && fwi_losses_suspect(&watcher->losses, watcher->instances, instance, &reason) &&
         !fwi_holds_add(watcher->holds, instance, revision, reason))
         forget_snapshot(watcher);
     else

@@ -8,8 +8,10 @@
 
 /* Before the first seed. */
 void bed_set_up(void);
+/* Of the machines: what time they think it is. */
+typedef enum bed_clocks { BED_CLOCKS_WRONG, BED_CLOCKS_RIGHT } bed_clocks;
 /* Lives through what a seed has in store. Returns the digest of all that happened. */
-uint64_t bed_run_seed(uint64_t seed);
+uint64_t bed_run_seed(uint64_t seed, bed_clocks clocks);
 /* Of the last seed: which rule was broken first, by whom, and when; "": none. */
 const char *bed_failure(void);
 

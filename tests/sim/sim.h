@@ -23,13 +23,15 @@ struct sim_world {
     uint64_t now_ms;
     uint64_t random;
     uint64_t digest; /* of everything that happened, to compare two runs */
-    history history; /* of the store */
+    history history; /* of what the store has below "services" */
 
     sim_event **events; /* a heap by time, then by number */
     size_t event_count, event_capacity;
     uint64_t next_event;
 
     fwi_list processes, ended; /* sim_process.node */
+    unsigned next_process;
+    void (*on_turn)(const sim_process *process); /* before a turn of its loop; may be NULL */
 
     /* The store. */
     bool is_down;
@@ -46,6 +48,7 @@ struct sim_world {
 struct sim_process {
     fwi_list node;
     sim_world *world;
+    unsigned number; /* in the order in which they began */
     fw_loop *loop;
     bool is_paused;      /* its loop does not run */
     bool is_cut;         /* nothing passes between it and the store */
@@ -69,6 +72,9 @@ void sim_note(sim_world *world, uint64_t what);
 sim_process *sim_process_new(sim_world *world);
 /* The URL by which the process opens the store (static, until the next call). */
 const char *sim_url(const sim_process *process);
+/* A turn of its loop now, so that it knows what time it is: before anybody makes it do something.
+ */
+void sim_process_wake(sim_process *process);
 /* When it goes on, its loop sees at once how late it is. */
 void sim_process_pause(sim_process *process, bool is_paused);
 /* As kill -9: the store hears nothing of it. What it had is freed by closing it while nothing can
@@ -87,6 +93,8 @@ void sim_store_put(sim_world *world, const char *key, const char *value);
 void sim_store_revoke_any(sim_world *world);
 /* Forgets the history, so that watches that are behind must list. */
 void sim_store_compact(sim_world *world);
+/* A pair, lent, and when it was written. False: there is none. */
+bool sim_store_find(sim_world *world, const char *key, fw_kv_pair *ret_pair, uint64_t *ret_at_ms);
 /* Calls for each key with its value. */
 void sim_store_each(sim_world *world, void (*fn)(const char *key, fw_slice value, void *arg),
                     void *arg);

@@ -34,6 +34,7 @@ typedef struct sim_change {
     char *key;
     fw_slice value;
     int64_t revision, lease;
+    uint64_t at_ms;
     bool is_delete;
 } sim_change;
 

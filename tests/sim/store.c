@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define HISTORY_OF "services" /* what the histories are of */
+
 struct lease {
     fwi_list node;
     sim_world *world;
@@ -83,7 +85,8 @@ static void log_change(sim_world *world, const sim_change *pair, bool is_delete)
     fwi_list_push_back(&world->log, &change->node);
     world->log_count++;
     trim(world, world->log_keep);
-    history_add(&world->history, pair->key, pair->value, world->revision, is_delete);
+    if (fwi_kv_key_below(pair->key, strlen(pair->key), HISTORY_OF, strlen(HISTORY_OF)))
+        history_add(&world->history, pair->key, pair->value, world->revision, is_delete);
     uint64_t hash = 1469598103934665603u;
     for (const char *p = pair->key; *p; p++)
         hash = (hash ^ (uint8_t)*p) * 0x100000001b3u;
@@ -106,6 +109,7 @@ static void put(sim_world *world, const char *key, fw_slice value, int64_t lease
         sim_change_free(pair);
     }
     pair = change_new(key, value, ++world->revision, lease, false);
+    pair->at_ms = world->now_ms;
     fwi_list *after = &world->pairs;
     fwi_list_for_each (node, &world->pairs) {
         if (strcmp(fwi_container_of(node, sim_change, node)->key, key) > 0)
@@ -389,6 +393,17 @@ void sim_store_revoke_any(sim_world *world)
 void sim_store_compact(sim_world *world)
 {
     trim(world, 0);
+}
+
+bool sim_store_find(sim_world *world, const char *key, fw_kv_pair *ret_pair, uint64_t *ret_at_ms)
+{
+    const sim_change *pair = find(world, key);
+    if (!pair)
+        return false;
+    *ret_pair = (fw_kv_pair){
+        .key = pair->key, .value = pair->value, .revision = pair->revision, .lease = pair->lease};
+    *ret_at_ms = pair->at_ms;
+    return true;
 }
 
 void sim_store_each(sim_world *world, void (*fn)(const char *key, fw_slice value, void *arg),

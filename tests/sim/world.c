@@ -94,6 +94,13 @@ static uint64_t next_ms(sim_world *world)
     return next;
 }
 
+void sim_process_wake(sim_process *process)
+{
+    if (process->world->on_turn)
+        process->world->on_turn(process);
+    fwi_loop_set_time(process->loop, process->world->now_ms);
+}
+
 void sim_run_until(sim_world *world, uint64_t until_ms)
 {
     for (uint64_t next; (next = next_ms(world)) <= until_ms;) {
@@ -107,7 +114,7 @@ void sim_run_until(sim_world *world, uint64_t until_ms)
         fwi_list_for_each_safe (node, &world->processes) {
             sim_process *process = fwi_container_of(node, sim_process, node);
             if (!process->is_paused && fwi_loop_next_ms(process->loop) <= world->now_ms)
-                fwi_loop_set_time(process->loop, world->now_ms);
+                sim_process_wake(process);
         }
     }
     world->now_ms = until_ms;
@@ -119,6 +126,7 @@ sim_process *sim_process_new(sim_world *world)
 {
     sim_process *process = sim_alloc(sizeof *process);
     process->world = world;
+    process->number = world->next_process++;
     if (fwi_loop_new_virtual(&process->loop, world->now_ms))
         abort();
     fwi_list_push_back(&world->processes, &process->node);

@@ -192,9 +192,9 @@ typedef struct fw_watcher_options {
     const char *saved_list;
     uint32_t save_after_ms; /* 0: 5000 */
     /* What the store has lost is out of the list at once, whatever it is. Otherwise, when a service
-     * loses more than one instance within half a minute, or its last one, each but the first is
-     * asked whether it is there (a connection is made): one that is not goes at once, one that
-     * answers stays for as long as it does. An instance that was marked offline always goes at
+     * loses more than one instance within half a minute, or the last that is online, each but the
+     * first is asked whether it is there (a connection is made): one that is not goes at once, one
+     * that answers stays for as long as it does. An instance that was marked offline always goes at
      * once. */
     bool no_hold;
     /* Announces the watcher to those who drain: it stands in the store as
@@ -218,7 +218,7 @@ FW_API void fw_watcher_close(fw_watcher *watcher, fw_kv_closed_fn on_closed, voi
 
 typedef enum fw_hold_reason {
     FW_HOLD_MANY, /* its service lost others within half a minute */
-    FW_HOLD_LAST  /* it was the last of its service */
+    FW_HOLD_LAST  /* it was the last of its service that was online */
 } fw_hold_reason;
 
 /* An instance that is in the list though the store no longer has it. */
