@@ -8,6 +8,10 @@
  * sent at a third of the time; the lease is lost when none that was sent within the time was
  * answered.
  *
+ * Only so many are connecting at a time, the others wait for their turn: while it finds no server,
+ * the library tries again every sixtieth of the session's time, and hundreds of sessions that do so
+ * would be in the way of the server's return.
+ *
  * A put with a time to live gets a session for itself that is then dropped without being closed:
  * the server deletes the pair when it has expired, whatever becomes of this process.
  */
@@ -17,6 +21,7 @@
 #include <stdlib.h>
 
 #define DROP_GRACE_MS 2000
+#define MAX_OPENING   64 /* leases that have no connection yet */
 #define SHORT_LIFE    "longer than the server's sessions live (maxSessionTimeout)"
 #define BAD_ID        "session ids of a server whose number is above 127 are no lease ids"
 
@@ -25,9 +30,23 @@ static void set_timer(fwi_zk_lease *lease, uint64_t delay_ms)
     fwi_loop_timer_start(lease->store->loop, &lease->timer, delay_ms);
 }
 
+static void open_next(fwi_zk_store *store);
+
+/* It is connected, or will not be. */
+static void opened(fwi_zk_lease *lease)
+{
+    fwi_list_remove(&lease->unopened);
+    if (!lease->opening)
+        return;
+    lease->opening = false;
+    lease->store->opening--;
+    open_next(lease->store);
+}
+
 static void end_session(fwi_zk_lease *lease, bool drop, uint32_t grace_ms)
 {
     fwi_loop_timer_stop(lease->store->loop, &lease->timer);
+    opened(lease);
     if (lease->session && !lease->session->closed)
         fwi_zk_session_close(lease->session, drop, grace_ms);
 }
@@ -107,6 +126,7 @@ static void on_timer(fwi_timer *timer, void *arg)
 static void on_up(fwi_zk_lease *lease)
 {
     fwi_zk_session *session = lease->session;
+    opened(lease);
     if (lease->revoked)
         end_session(lease, false, fwi_kv_timeout_ms(lease->store->kv));
     else if (session->id < FWI_KV_LEAST_LEASE)
@@ -135,6 +155,8 @@ static void gone(fwi_zk_lease *lease)
 {
     fw_kv_lease *front = lease->lease;
     fwi_list_remove(&lease->node);
+    fwi_loop_timer_stop(lease->store->loop, &lease->timer);
+    opened(lease);
     free(lease);
     if (front)
         fwi_kv_lease_gone(front);
@@ -155,6 +177,31 @@ static const fwi_zk_events events = {.on_state = on_state, .on_closed = on_sessi
 
 /* ---- what the store asks for ---- */
 
+static int open_session(fwi_zk_lease *lease)
+{
+    fwi_zk_store *store = lease->store;
+    lease->session =
+        fwi_zk_session_new(store->loop, &store->servers, lease->ttl_ms, &events, lease);
+    if (!lease->session)
+        return UV_ENOMEM;
+    store->sessions++;
+    return FW_OK;
+}
+
+static void open_next(fwi_zk_store *store)
+{
+    while (store->opening < MAX_OPENING && !fwi_list_empty(&store->unopened)) {
+        fwi_zk_lease *lease = fwi_container_of(store->unopened.next, fwi_zk_lease, unopened);
+        fwi_list_remove(&lease->unopened);
+        if (open_session(lease)) {
+            set_over(lease, UV_ENOMEM, NULL);
+            continue;
+        }
+        lease->opening = true;
+        store->opening++;
+    }
+}
+
 static fwi_zk_lease *lease_new(fwi_zk_store *store, fw_kv_lease *front, uint32_t ttl_ms)
 {
     fwi_zk_lease *lease = calloc(1, sizeof *lease);
@@ -164,12 +211,7 @@ static fwi_zk_lease *lease_new(fwi_zk_store *store, fw_kv_lease *front, uint32_t
     lease->lease = front;
     lease->ttl_ms = ttl_ms;
     lease->timer = (fwi_timer){.fn = on_timer, .arg = lease};
-    lease->session = fwi_zk_session_new(store->loop, &store->servers, ttl_ms, &events, lease);
-    if (!lease->session) {
-        free(lease);
-        return NULL;
-    }
-    store->sessions++;
+    fwi_list_init(&lease->unopened);
     fwi_list_push_back(&store->leases, &lease->node);
     return lease;
 }
@@ -180,10 +222,13 @@ void fwi_zk_lease_grant(void *arg, fw_kv_lease *front)
     uint32_t ttl_ms = front->ttl_ms < INT32_MAX ? front->ttl_ms : INT32_MAX;
     fwi_zk_lease *lease = lease_new(store, front, ttl_ms);
     front->driver_data = lease;
-    if (lease)
-        set_timer(lease, fwi_kv_timeout_ms(store->kv));
-    else
+    if (!lease) {
         fwi_kv_lease_granted(front, UV_ENOMEM, NULL, 0, 0);
+        return;
+    }
+    set_timer(lease, fwi_kv_timeout_ms(store->kv));
+    fwi_list_push_back(&store->unopened, &lease->unopened);
+    open_next(store);
 }
 
 void fwi_zk_lease_revoke(void *arg, fw_kv_lease *front)
@@ -219,8 +264,11 @@ fwi_zk_lease *fwi_zk_lease_find(fwi_zk_store *store, int64_t id)
 fwi_zk_lease *fwi_zk_lease_for_put(fwi_zk_store *store, uint32_t ttl_ms)
 {
     fwi_zk_lease *lease = ttl_ms < INT32_MAX ? lease_new(store, NULL, ttl_ms) : NULL;
-    if (lease)
-        store->ttl_puts++;
+    if (lease && open_session(lease)) {
+        gone(lease);
+        return NULL;
+    }
+    store->ttl_puts += lease != NULL;
     return lease;
 }
 

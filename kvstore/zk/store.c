@@ -239,6 +239,7 @@ static void store_free(fwi_zk_store *store)
     free(store->root);
     free(store->auth);
     fwi_map_fini(&store->watched);
+    fwi_map_fini(&store->probes);
     free(store);
 }
 
@@ -344,6 +345,7 @@ int fwi_zk_open(fw_kv *kv, const fw_url *url, const fwi_kv_access *access, void 
         (fwi_zk_servers){.hosts = store->hosts, .count = store->host_count, .auth = store->auth};
     fwi_list_init(&store->jobs);
     fwi_list_init(&store->leases);
+    fwi_list_init(&store->unopened);
     store->patience = (fwi_timer){.fn = on_patience, .arg = store};
     store->scouting = (fwi_timer){.fn = on_scouting, .arg = store};
     store->unreached = (fwi_timer){.fn = on_unreached, .arg = store};

@@ -18,7 +18,9 @@ typedef struct fwi_zk_lease {
     uint64_t confirmed_ms; /* when the last renewal that was confirmed was sent; 0: none yet */
     uint64_t sent_ms;
     bool renewing, granted, over;
-    bool revoked; /* nobody wants it any more */
+    bool revoked;      /* nobody wants it any more */
+    bool opening;      /* one of store->opening */
+    fwi_list unopened; /* in store->unopened */
     fwi_timer timer;
 } fwi_zk_lease;
 
@@ -44,7 +46,11 @@ typedef struct fwi_zk_store {
     const char *stale_detail;
 
     fwi_list jobs, leases, watches;
+    fwi_list unopened;       /* leases that wait for their turn to connect */
+    size_t opening;          /* leases that are connecting */
     fwi_map watched;         /* path -> list of the watches' nodes */
+    fwi_map probes;          /* path -> the newest probe of it that is out */
+    uint64_t reads;          /* that watches have sent */
     fwi_list runnable;       /* watches that have something to do */
     fwi_list failed_watches; /* the front's, for lack of memory */
     fwi_task run_watches;

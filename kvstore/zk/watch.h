@@ -40,7 +40,9 @@ struct fwi_zk_node {
     bool read_data, read_children;
     size_t outstanding;
     bool gone;
-    char *probe; /* the ancestor that is asked for the revision of a deletion */
+    char *probe;      /* the ancestor that is asked for the revision of a deletion */
+    fwi_list waiting; /* for the answer of that */
+    uint64_t sent;    /* the read, by store->reads, that what is asked next must come behind */
 
     fwi_zk_seen_node seen;
     bool has_value, has_data; /* has_data: the value is at hand, not only known to be there */

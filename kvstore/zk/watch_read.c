@@ -74,6 +74,7 @@ fwi_zk_node *fwi_zk_node_new(fwi_zk_watch *watch, fwi_zk_node *directory, const 
     node->wants_children = wants_children;
     fwi_list_init(&node->same_path);
     fwi_list_init(&node->queued);
+    fwi_list_init(&node->waiting);
     node->name = name ? strdup(name) : NULL;
     if ((name && !node->name) || watch_path(node)) {
         node_free(node);
@@ -188,6 +189,7 @@ static void see(fwi_zk_watch *watch, const struct Stat *stat)
 }
 
 static void send_read(fwi_zk_node *node, enum request_kind kind);
+static void send_probe(fwi_zk_node *node);
 
 /* The node is not there. One of a tree is left to its directory, which is told of it, too; for a
  * root existence is watched. */
@@ -293,7 +295,7 @@ static void ask_ancestor(fwi_zk_node *node)
         return;
     }
     slash[slash == node->probe] = 0;
-    send_read(node, ANCESTOR);
+    send_probe(node);
 }
 
 static void end_probe(fwi_zk_node *node)
@@ -328,9 +330,9 @@ static void lost(fwi_zk_node *node)
     fwi_zk_node_dirty(node, true, true);
 }
 
-static void on_answer(fwi_zk_request *request, void *arg)
+/* Of a read that the node was waiting for. */
+static void answered(fwi_zk_node *node, fwi_zk_request *request, enum request_kind kind)
 {
-    fwi_zk_node *node = arg;
     fwi_zk_watch *watch = node->watch;
     watch->outstanding--;
     node->outstanding--;
@@ -346,11 +348,11 @@ static void on_answer(fwi_zk_request *request, void *arg)
     } else {
         see(watch, &request->stat);
         fwi_zk_see_stat(watch->store, &request->stat);
-        if (request->index == DATA)
+        if (kind == DATA)
             on_data(node, request);
-        else if (request->index == CHILDREN)
+        else if (kind == CHILDREN)
             on_children(node, request);
-        else if (request->index == EXISTS)
+        else if (kind == EXISTS)
             on_exists(node, request);
         else
             on_ancestor(node, request);
@@ -358,6 +360,81 @@ static void on_answer(fwi_zk_request *request, void *arg)
     if (watch->front)
         fwi_zk_watch_step(watch);
     fwi_zk_watch_release(watch);
+}
+
+static void on_answer(fwi_zk_request *request, void *arg)
+{
+    answered(arg, request, (enum request_kind)request->index);
+}
+
+static void begin_wait(fwi_zk_node *node)
+{
+    node->outstanding++;
+    node->watch->outstanding++;
+    fwi_zk_watch_hold(node->watch);
+}
+
+/* ---- ancestors ---- */
+
+/* A look at a directory for all that miss something below it. It serves those that had sent the
+ * read which found nothing before it was sent. */
+struct probe {
+    fwi_zk_store *store;
+    uint64_t sent;
+    fwi_list waiting; /* fwi_zk_node.waiting */
+    char path[];
+};
+
+static void on_probed(fwi_zk_request *request, void *arg)
+{
+    struct probe *probe = arg;
+    size_t len = strlen(probe->path);
+    if (fwi_map_get(&probe->store->probes, probe->path, len) == probe)
+        fwi_map_remove(&probe->store->probes, probe->path, len);
+    for (fwi_list *first; (first = fwi_list_pop(&probe->waiting));) {
+        fwi_zk_node *node = fwi_container_of(first, fwi_zk_node, waiting);
+        node->sent = probe->sent;
+        answered(node, request, ANCESTOR);
+    }
+    free(probe);
+}
+
+static struct probe *probe_new(fwi_zk_store *store, const char *path)
+{
+    size_t len = strlen(path);
+    struct probe *probe = malloc(sizeof *probe + len + 1);
+    if (!probe)
+        return NULL;
+    *probe = (struct probe){.store = store, .sent = ++store->reads};
+    fwi_list_init(&probe->waiting);
+    memcpy(probe->path, path, len + 1);
+    fwi_zk_request *request = fwi_zk_request_new(store->main, on_probed, probe);
+    if (!request || fwi_map_put(&store->probes, path, len, probe, NULL)) {
+        if (request)
+            fwi_zk_request_free(request);
+        free(probe);
+        return NULL;
+    }
+    fwi_zk_send_exists(request, path, false);
+    return probe;
+}
+
+static void send_probe(fwi_zk_node *node)
+{
+    fwi_zk_store *store = node->watch->store;
+    if (!fwi_zk_is_up(store->main)) {
+        lost(node);
+        return;
+    }
+    struct probe *probe = fwi_map_get(&store->probes, node->probe, strlen(node->probe));
+    if (!probe || probe->sent < node->sent)
+        probe = probe_new(store, node->probe);
+    if (!probe) {
+        fwi_zk_watch_fatal(node->watch, UV_ENOMEM, "");
+        return;
+    }
+    begin_wait(node);
+    fwi_list_push_back(&probe->waiting, &node->waiting);
 }
 
 /* ---- sending ---- */
@@ -375,15 +452,14 @@ static void send_read(fwi_zk_node *node, enum request_kind kind)
         return;
     }
     request->index = kind;
-    node->outstanding++;
-    node->watch->outstanding++;
-    fwi_zk_watch_hold(node->watch);
+    node->sent = ++node->watch->store->reads;
+    begin_wait(node);
     if (kind == DATA)
         fwi_zk_send_get(request, node->path, true);
     else if (kind == CHILDREN)
         fwi_zk_send_children(request, node->path, true);
     else
-        fwi_zk_send_exists(request, kind == EXISTS ? node->path : node->probe, kind == EXISTS);
+        fwi_zk_send_exists(request, node->path, true);
 }
 
 void fwi_zk_watch_pump(fwi_zk_watch *watch)
@@ -395,8 +471,10 @@ void fwi_zk_watch_pump(fwi_zk_watch *watch)
         fwi_zk_node *node = fwi_container_of(first, fwi_zk_node, queued);
         bool data = node->read_data, children = node->read_children;
         node->read_data = node->read_children = false;
+        /* A root that was missing is most likely so still. */
+        bool is_missing = node->missing && !node->directory;
         if (data)
-            send_read(node, DATA);
+            send_read(node, is_missing ? EXISTS : DATA);
         if (children && watch->front && !node->gone)
             send_read(node, CHILDREN);
     }
