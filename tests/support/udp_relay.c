@@ -11,8 +11,6 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "fwt.h"
-
 #define CLIENTS        32
 #define FLYING         8192
 #define DATAGRAM_BYTES 9216
@@ -191,11 +189,12 @@ fwt_udp_relay *fwt_udp_relay_start(int target_port, const fwt_weather *weather)
     struct sockaddr_in local = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     socklen_t len = sizeof local;
     relay->fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-    ck_assert_int_ge(relay->fd, 0);
-    ck_assert_int_eq(bind(relay->fd, (struct sockaddr *)&local, sizeof local), 0);
-    ck_assert_int_eq(getsockname(relay->fd, (struct sockaddr *)&local, &len), 0);
+    if (relay->fd < 0 || bind(relay->fd, (struct sockaddr *)&local, sizeof local) ||
+        getsockname(relay->fd, (struct sockaddr *)&local, &len))
+        abort(); /* a measuring program has no test to fail */
     relay->port = ntohs(local.sin_port);
-    ck_assert_int_eq(pthread_create(&relay->thread, NULL, run, relay), 0);
+    if (pthread_create(&relay->thread, NULL, run, relay))
+        abort();
     return relay;
 }
 

@@ -157,9 +157,12 @@ fwi_kcp_conn *fwi_kcp_hub_add(fwi_kcp_hub *hub, const fwi_udp_address *from, con
     if (!hub->listener || hub->sessions.count >= hub->options.sessions)
         return NULL;
     if (hub->half_open_count >= hub->options.half_open) {
-        /* The oldest has had the most time to show that it is real. */
-        fwi_kcp_conn *oldest = fwi_container_of(hub->half_open.next, fwi_kcp_conn, half_node);
-        fwi_kcp_conn_break(oldest, FW_ELIMIT);
+        /* An authenticated one has shown its address, and comes again: those before it go on. A
+         * plain one may be forged: the oldest has had the most time to show that it is real. */
+        if (hub->options.secure)
+            return NULL;
+        fwi_kcp_conn_break(fwi_container_of(hub->half_open.next, fwi_kcp_conn, half_node),
+                           FW_ELIMIT);
     }
     fwi_kcp_conn *conn = fwi_kcp_conn_new(hub, hub->listener->base.options.messages);
     if (!conn)
