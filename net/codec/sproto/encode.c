@@ -124,49 +124,35 @@ static int put_content(fwi_codec_run *run, const fwi_sproto_field *field, const 
 
 /* ---- arrays ---- */
 
-/* An element of a map as the struct that it is on the wire: member is "key": value. To be deleted.
- */
-static cJSON *make_entry(const fwi_sproto_field *field, const cJSON *entry)
+/* A map's member `key: value` as the struct that it is on the wire, its key in front. The object is
+ * put together on the stack, of parts that are lent: it is only read. */
+static int put_entry(fwi_codec_run *run, const fwi_sproto_field *field, const cJSON *entry,
+                     fwi_buffer *out)
 {
-    cJSON *object = cJSON_CreateObject(), *key;
-    if (!object)
-        return NULL;
+    cJSON value = *entry;
+    cJSON key = {.type = cJSON_String,
+                 .string = (char *)field->key->name,
+                 .valuestring = entry->string,
+                 .next = entry->child};
     if (field->key->kind == FWI_SPROTO_BOOLEAN && !strcmp(entry->string, "true"))
-        key = cJSON_CreateTrue();
+        key.type = cJSON_True;
     else if (field->key->kind == FWI_SPROTO_BOOLEAN && !strcmp(entry->string, "false"))
-        key = cJSON_CreateFalse();
-    else
-        key = cJSON_CreateString(entry->string);
-    fw_slice key_name = {field->key->name, strlen(field->key->name)};
-    bool is_made = !fwi_json_add(object, key_name, key);
+        key.type = cJSON_False;
     if (field->is_pairs) {
-        const char *name = field->type->fields[1]->name;
-        is_made = is_made && cJSON_AddItemReferenceToObject(object, name, (cJSON *)entry);
-    } else {
-        for (const cJSON *at = entry->child; at && is_made; at = at->next)
-            is_made = cJSON_AddItemReferenceToObject(object, at->string, (cJSON *)at);
+        value.string = (char *)field->type->fields[1]->name;
+        value.next = NULL;
+        key.next = &value;
     }
-    if (is_made)
-        return object;
-    cJSON_Delete(object);
-    return NULL;
+    return encode_struct(run, field->type, &(cJSON){.type = cJSON_Object, .child = &key}, out);
 }
 
-/* A struct of an array; of a map that is a JSON object, the key stands in front of it. */
+/* A struct of an array; of a map that is a JSON object, it may lack its key. */
 static int put_struct_element(fwi_codec_run *run, const fwi_sproto_field *field, const cJSON *json,
                               fwi_buffer *out)
 {
-    bool is_entry = field->key && json->string;
-    bool is_whole =
-        !is_entry || (!field->is_pairs && (!cJSON_IsObject(json) || member(json, field->key)));
-    if (is_whole)
-        return encode_struct(run, field->type, json, out);
-    cJSON *entry = make_entry(field, json);
-    if (!entry)
-        return UV_ENOMEM;
-    int err = encode_struct(run, field->type, entry, out);
-    cJSON_Delete(entry);
-    return err;
+    bool is_entry = field->key && json->string &&
+                    (field->is_pairs || (cJSON_IsObject(json) && !member(json, field->key)));
+    return is_entry ? put_entry(run, field, json, out) : encode_struct(run, field->type, json, out);
 }
 
 static int put_element(fwi_codec_run *run, const fwi_sproto_field *field, const cJSON *json,
