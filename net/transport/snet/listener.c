@@ -76,7 +76,9 @@ static server_session *table_find(const session_table *self, uint64_t id)
 static const fwi_snet_stream *find_stream(uint64_t id, void *arg)
 {
     server_session *found = table_find(arg, id);
-    return found ? &found->session.stream : NULL;
+    if (found)
+        fwi_snet_session_drain(&found->session);
+    return found && found->listed ? &found->session.stream : NULL;
 }
 
 static void stop_waiting(server_session *self)

@@ -16,13 +16,17 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 
 #include "transport/uv_stream.h"
 
-#define MOST_PIECE_BYTES 4096 /* enciphered at a time */
-#define MOST_LINK_BYTES  (64 * 1024)
-#define LEAST_LINK_BYTES 1024
-#define UNLIMITED_BYTES  (8 * 1024 * 1024) /* such a ring holds all that the kernel may */
+#define MOST_PIECE_BYTES   4096 /* enciphered at a time */
+#define MOST_LINK_BYTES    (64 * 1024)
+#define LEAST_LINK_BYTES   1024
+#define UNLIMITED_BYTES    (8 * 1024 * 1024) /* such a ring holds all that the kernel may */
+
+#define DRAIN_BYTES        (32 * 1024)
+#define MOST_DRAINED_BYTES (8 * 1024 * 1024) /* more than the kernel keeps of a connection */
 
 static fwi_snet_session *session_of(const fw_conn *conn)
 {
@@ -88,10 +92,17 @@ static void hold(fwi_snet_session *session, const uint8_t *data, size_t len)
     deliver_later(session);
 }
 
-void fwi_snet_session_input(fwi_snet_session *session, const uint8_t *data, size_t len)
+/* How many of the bytes have come over the link before. */
+static size_t skip(fwi_snet_session *session, size_t len)
 {
     size_t skipped = session->skip < len ? (size_t)session->skip : len;
     session->skip -= skipped;
+    return skipped;
+}
+
+void fwi_snet_session_input(fwi_snet_session *session, const uint8_t *data, size_t len)
+{
+    size_t skipped = skip(session, len);
     if (skipped == len || session->base.state == FWI_CONN_CLOSING)
         return;
     /* Links are read into the loop's buffer, which is free to be written to until we return. */
@@ -104,6 +115,25 @@ void fwi_snet_session_input(fwi_snet_session *session, const uint8_t *data, size
         fwi_conn_received(&session->base, bytes, len);
     else
         hold(session, bytes, len);
+}
+
+void fwi_snet_session_drain(fwi_snet_session *session)
+{
+    uint8_t bytes[DRAIN_BYTES];
+    uv_os_fd_t fd;
+    fw_conn *link = session->link;
+    if (!link || link->state != FWI_CONN_OPEN ||
+        uv_fileno(&fwi_container_of(link, fwi_stream_conn, base)->uv.handle, &fd))
+        return;
+    while (session->held_len < MOST_DRAINED_BYTES && session->base.state == FWI_CONN_OPEN) {
+        ssize_t n = recv(fd, bytes, sizeof bytes, MSG_DONTWAIT);
+        if (n <= 0)
+            return; /* an end or an error is there for the link to see, too */
+        size_t len = (size_t)n, skipped = skip(session, len);
+        fwi_snet_stream_receive(&session->stream, bytes + skipped, len - skipped);
+        if (skipped < len)
+            hold(session, bytes + skipped, len - skipped);
+    }
 }
 
 static int read_start(fw_conn *base)

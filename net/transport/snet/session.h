@@ -68,6 +68,9 @@ void fwi_snet_session_attach(fwi_snet_session *session, fw_conn *link, uint64_t 
                              uint64_t skip);
 /* Bytes of the link. */
 void fwi_snet_session_input(fwi_snet_session *session, const uint8_t *data, size_t len);
+/* Takes what the kernel has of the link, whether the user reads or not: before the peer is told how
+ * much was read, for what is not will be sent again out of a ring that is not large. */
+void fwi_snet_session_drain(fwi_snet_session *session);
 /* Closes a link of the session that is not wanted; the session stays until it is gone. */
 void fwi_snet_session_drop(fwi_snet_session *session, fw_conn *link, int reason);
 
