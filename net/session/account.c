@@ -6,8 +6,7 @@
  *
  *     appended - fw_conn_queued_bytes(conn) >= its end
  *
- * which is looked at whenever the connection says that it has sent. (A layer as TLS makes the queue
- * longer than what was given to it: then this holds a little later than it could.) A session opens
+ * which is looked at whenever the connection says that it has sent. A session opens
  * an account with the first thing that needs one; the others pay nothing.
  */
 #include "session/session.h"
@@ -71,6 +70,7 @@ void fwi_completion_refuse(fwi_completion *completion, int status)
 
 static uint64_t handed_over(const fw_session *session)
 {
+    /* A transport that sends again (snet) may have more in its queue than it was given. */
     uint64_t appended = session->extra->appended, queued = fw_conn_queued_bytes(session->conn);
     return queued < appended ? appended - queued : 0;
 }

@@ -50,7 +50,8 @@ static int write_rest(fw_conn *conn)
     if (chunks > FLUSH_BUFS && !(bufs = malloc(chunks * sizeof *bufs)))
         return UV_ENOMEM;
     unsigned count = gather(&conn->out, bufs, chunks);
-    conn->in_flight = conn->out;
+    conn->in_flight.head = conn->out.head;
+    conn->in_flight.bytes = conn->out.bytes;
     conn->out = (fwi_out_queue){.bytes = 0};
     conn->writing = true;
     int err = conn->ops->write(conn, bufs, count);
@@ -59,6 +60,21 @@ static int write_rest(fw_conn *conn)
     if (bufs != few)
         free(bufs);
     return err;
+}
+
+/* The transport has taken bytes at once. */
+static void consume(fw_conn *conn, size_t len)
+{
+    fwi_out_queue_consume(&conn->out, fwi_loop_chunks(conn->loop), len);
+    conn->taken += len;
+}
+
+static void clear_in_flight(fw_conn *conn)
+{
+    fwi_out_queue queue = {.head = conn->in_flight.head, .bytes = conn->in_flight.bytes};
+    fwi_out_queue_clear(&queue, fwi_loop_chunks(conn->loop));
+    conn->in_flight.head = NULL;
+    conn->in_flight.bytes = 0;
 }
 
 static int flush_stream(fw_conn *conn)
@@ -71,7 +87,7 @@ static int flush_stream(fw_conn *conn)
             offered += bufs[i].len;
         int n = conn->ops->try_write(conn, bufs, count);
         if (n > 0)
-            fwi_out_queue_consume(&conn->out, fwi_loop_chunks(conn->loop), (size_t)n);
+            consume(conn, (size_t)n);
         else if (n != UV_EAGAIN)
             return n;
         if (n != UV_EAGAIN && (size_t)n == offered)
@@ -95,7 +111,7 @@ static int flush_messages(fw_conn *conn)
         else if (err)
             return err;
         else
-            fwi_out_queue_consume(&conn->out, fwi_loop_chunks(conn->loop), sizeof len + len);
+            consume(conn, sizeof len + len);
     }
     return FW_OK;
 }
@@ -240,8 +256,10 @@ void fwi_conn_received(fw_conn *conn, const uint8_t *data, size_t len)
 void fwi_conn_written(fw_conn *conn, int status)
 {
     conn->writing = false;
-    if (!status) /* else it counts as lost */
-        fwi_out_queue_clear(&conn->in_flight, fwi_loop_chunks(conn->loop));
+    if (!status) { /* else it counts as lost */
+        conn->taken += conn->in_flight.bytes;
+        clear_in_flight(conn);
+    }
     if (conn->state != FWI_CONN_OPEN)
         return;
     if (!status)
@@ -323,7 +341,7 @@ void fwi_conn_gone(fw_conn *conn)
     if (conn->events && conn->events->on_closed) /* none: it was never accepted */
         conn->events->on_closed(conn, conn->reason, conn->arg);
     fwi_out_queue_clear(&conn->out, fwi_loop_chunks(conn->loop));
-    fwi_out_queue_clear(&conn->in_flight, fwi_loop_chunks(conn->loop));
+    clear_in_flight(conn);
     if (conn->texts) {
         free(conn->texts->peer);
         free(conn->texts->errmsg);

@@ -165,16 +165,33 @@ int fwi_over_shutdown(fw_conn *base)
     return err ? err : fw_conn_shutdown(conn->lower);
 }
 
+/* Of what the layer has taken: what is not yet known to be with the kernel. */
 size_t fwi_over_queued_bytes(const fw_conn *base)
 {
     const fwi_over_conn *conn = over_of(base);
-    return conn->lower ? fw_conn_queued_bytes(conn->lower) : conn->lost_bytes;
+    return (size_t)(base->taken - conn->left);
+}
+
+/* A layer makes bytes more, or (packing) fewer, so lengths tell nothing. But all that was taken
+ * until some moment has left when all that had been given to the lower connection by then has. Such
+ * a moment is marked, and when it is reached, the next one. */
+static void look_at_mark(fwi_over_conn *conn)
+{
+    const fw_conn *lower = conn->lower;
+    if (fwi_conn_left(lower) < conn->mark_lower)
+        return;
+    conn->left = conn->mark;
+    conn->mark = conn->base.taken;
+    conn->mark_lower = fwi_conn_given(lower);
+    if (fwi_conn_left(lower) >= conn->mark_lower)
+        conn->left = conn->mark;
 }
 
 static void on_lower_sent(fw_conn *lower, void *arg)
 {
     (void)lower;
     fwi_over_conn *conn = arg;
+    look_at_mark(conn);
     fwi_conn_sent(&conn->base);
 }
 
@@ -262,7 +279,7 @@ static void on_lower_closed(fw_conn *lower, int reason, void *arg)
     fwi_over_conn *conn = arg;
     fwi_over_listener *listener = conn->listener;
     fwi_conn_explain(&conn->base, fw_conn_errmsg(lower));
-    conn->lost_bytes = fw_conn_queued_bytes(lower);
+    look_at_mark(conn);
     conn->lower = NULL;
     fwi_conn_failed(&conn->base, reason);
     stop_timer(conn);

@@ -56,7 +56,9 @@ struct fwi_over_conn {
     fwi_timer *timer;            /* handshake's deadline, or the lingering; NULL when idle */
     uint8_t *held;               /* came in while reading was stopped */
     size_t held_len;
-    size_t lost_bytes; /* what the lower one had not sent when it ended */
+    /* Of base.taken: what is known to be with the kernel; what will be when so many bytes of the
+     * lower one are. */
+    uint64_t left, mark, mark_lower;
     fwi_task feed;
     bool feeding, lingers, accepted;
 };

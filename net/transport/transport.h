@@ -33,7 +33,7 @@ typedef struct fwi_conn_ops {
     void (*close)(fw_conn *conn);
     /* Writes the peer's URL. */
     void (*peer)(fw_conn *conn, char *ret_text, size_t size);
-    /* Bytes taken but not yet with the kernel; NULL: none. */
+    /* Of the bytes taken, those which are not yet with the kernel; NULL: none. */
     size_t (*queued_bytes)(const fw_conn *conn);
 } fwi_conn_ops;
 
@@ -67,8 +67,12 @@ struct fw_conn {
     bool ended : 1;    /* by the peer */
     uint32_t max_message_bytes;
     uint32_t high_water_bytes;
-    fwi_out_queue out;       /* not yet given to the transport */
-    fwi_out_queue in_flight; /* given to ops->write */
+    fwi_out_queue out; /* not yet given to the transport */
+    struct {
+        fwi_chunk *head;
+        size_t bytes;
+    } in_flight;    /* given to ops->write */
+    uint64_t taken; /* bytes of `out` that the transport has had, altogether */
     fwi_task flush;
     fwi_conn_dialled *dialled; /* NULL: accepted */
     fwi_conn_texts *texts;     /* or NULL */
@@ -139,6 +143,18 @@ void fwi_conn_received(fw_conn *conn, const uint8_t *data, size_t len);
 void fwi_conn_written(fw_conn *conn, int status);
 /* queued_bytes has become less. */
 void fwi_conn_sent(fw_conn *conn);
+/* Bytes that were written to the connection, and those of them that are with the kernel,
+ * altogether.
+ */
+static inline uint64_t fwi_conn_given(const fw_conn *conn)
+{
+    return conn->taken + conn->out.bytes + conn->in_flight.bytes;
+}
+static inline uint64_t fwi_conn_left(const fw_conn *conn)
+{
+    size_t below = conn->ops->queued_bytes ? conn->ops->queued_bytes(conn) : 0;
+    return below < conn->taken ? conn->taken - below : 0;
+}
 /* After UV_EAGAIN: there is room again; or queued_bytes has become less. */
 void fwi_conn_writable(fw_conn *conn);
 /* After ops->shutdown: the end was sent, or could not be. */

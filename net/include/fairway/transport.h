@@ -85,8 +85,7 @@ FW_API uint8_t *fw_conn_reserve(fw_conn *conn, size_t len);
  * still come. FW_ECLOSED, FW_EUNSUPPORTED (the transport has no half-close). */
 FW_API FW_MUST_CHECK int fw_conn_shutdown(fw_conn *conn);
 
-/* Bytes not yet taken by the kernel, with what a layer as TLS has put around those that it has
- * taken; in on_closed: those which were lost. */
+/* Bytes that were written and are not yet with the kernel; in on_closed: those which were lost. */
 FW_API size_t fw_conn_queued_bytes(const fw_conn *conn);
 /* True from the moment when the queue passed high_water_bytes until on_drain. */
 FW_API bool fw_conn_congested(const fw_conn *conn);

@@ -5,6 +5,7 @@
 #include "session/framer.h"
 
 #include <fairway/transport.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <uv.h>
@@ -208,6 +209,41 @@ START_TEST(completions_are_told_above_layers)
 }
 END_TEST
 
+/* What the layer has packed to nearly nothing still waits behind what the peer does not take. */
+START_TEST(packing_layers_are_not_early)
+{
+    if (!fw_transport_can("ws"))
+        return;
+    static uint8_t noise[30000], zeros[60000];
+    for (size_t i = 0; i < sizeof noise; i++)
+        noise[i] = (uint8_t)fwi_random_below(256);
+    ends_listen(&ends, "ws://127.0.0.1:0/?deflate=1", (fw_server_options){0});
+    char url[100];
+    snprintf(url, sizeof url, "%s?deflate=1", fw_server_url(ends.server));
+    end_dial(&client, url, (fw_session_options){0});
+    fwt_run_count(&ends.accepted, 1, ENDS_WAIT_MS);
+    fwt_run_count(&client.opened, 1, ENDS_WAIT_MS);
+    fw_session_read_stop(ends.at_server.session);
+    size_t turns = 0;
+    while (turns < 5) { /* the kernel takes no more */
+        bool waits = fw_session_queued_bytes(client.session) > 0;
+        turns = waits ? turns + 1 : 0;
+        if (!waits)
+            FWT_OK(fw_session_send(client.session, noise, sizeof noise));
+        fwt_run_for(2);
+    }
+    for (int i = 0; i < 20; i++) {
+        FWT_OK(fw_session_send_async(client.session, zeros, sizeof zeros, 0, on_sent, NULL));
+        fwt_run_for(2);
+    }
+    ck_assert_uint_eq(told, 0);
+    fw_session_read_start(ends.at_server.session);
+    fwt_run_count(&told_ok, 20, ENDS_WAIT_MS);
+    end_close(&client);
+    ends_close(&ends);
+}
+END_TEST
+
 START_TEST(messages_need_a_transport_that_has_them)
 {
     fw_server_options options = {.framing = {.messages = true}};
@@ -310,6 +346,7 @@ int main(void)
     tcase_add_test(tcase, messages_echo);
     tcase_add_loop_test(tcase, sessions_stand_on_layers, 0, 2);
     tcase_add_loop_test(tcase, completions_are_told_above_layers, 0, 2);
+    tcase_add_test(tcase, packing_layers_are_not_early);
     tcase_add_test(tcase, messages_need_a_transport_that_has_them);
     tcase_add_loop_test(tcase, packed_frames_echo, 0, 3);
     tcase_add_loop_test(tcase, packed_frames_are_shorter_on_the_wire, 0, 2);
