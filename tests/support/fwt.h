@@ -97,6 +97,8 @@ void fwt_etcd_kill(fwt_etcd *etcd);    /* SIGKILL */
 void fwt_etcd_enable_users(const fwt_etcd *etcd, const char *password);
 /* Runs etcdctl; returns its output, to be freed. Its failure fails the test. */
 char *fwt_etcdctl(int port, const char *const *args);
+/* Revokes a lease by hand; that it has ended already is no failure. */
+void fwt_etcd_revoke(int port, int64_t lease);
 
 /* How many calls of a method ("Range") the server has seen, by its own count. */
 unsigned long fwt_etcd_calls(int port, const char *method);

@@ -3,7 +3,6 @@
 
 #include "etcd_faults.h"
 
-#include <inttypes.h>
 #include <signal.h>
 #include <stdlib.h>
 
@@ -29,12 +28,8 @@ static void revoke_leases(disc_stage *stage, const int64_t *leases, const uint32
                           size_t count)
 {
     (void)instances;
-    for (size_t i = 0; i < count; i++) {
-        char id[24];
-        snprintf(id, sizeof id, "%" PRIx64, (uint64_t)leases[i]);
-        free(fwt_etcdctl(etcd_port(&stage->chaos),
-                         (const char *const[]){"lease", "revoke", id, NULL}));
-    }
+    for (size_t i = 0; i < count; i++)
+        fwt_etcd_revoke(etcd_port(&stage->chaos), leases[i]);
 }
 
 static void leader_killed(disc_stage *stage)
