@@ -26,6 +26,7 @@ struct flying {
 struct client {
     struct sockaddr_in address;
     int fd; /* towards the target */
+    bool stranded;
 };
 
 struct fwt_udp_relay {
@@ -37,7 +38,7 @@ struct fwt_udp_relay {
     size_t client_count;
     struct flying flying[FLYING];
     size_t flying_count;
-    atomic_bool stop, move, cut;
+    atomic_bool stop, move, strand, cut;
     atomic_size_t passed;
 };
 
@@ -110,7 +111,7 @@ static void read_clients(fwt_udp_relay *relay)
         struct client *client = n < 0 ? NULL : client_of(relay, &from);
         if (n < 0)
             return;
-        if (client)
+        if (client && !client->stranded)
             pass(relay, client->fd, NULL, bytes, (size_t)n);
     }
 }
@@ -122,7 +123,8 @@ static void read_target(fwt_udp_relay *relay, struct client *client)
         ssize_t n = recv(client->fd, bytes, sizeof bytes, MSG_DONTWAIT);
         if (n < 0)
             return;
-        pass(relay, relay->fd, &client->address, bytes, (size_t)n);
+        if (!client->stranded)
+            pass(relay, relay->fd, &client->address, bytes, (size_t)n);
     }
 }
 
@@ -164,6 +166,9 @@ static void *run(void *arg)
     while (!relay->stop) {
         if (atomic_exchange(&relay->move, false))
             do_move(relay);
+        bool strand = atomic_exchange(&relay->strand, false);
+        for (size_t i = 0; strand && i < relay->client_count; i++)
+            relay->clients[i].stranded = true;
         struct pollfd polls[CLIENTS + 1] = {{.fd = relay->fd, .events = POLLIN}};
         size_t count = relay->client_count;
         for (size_t i = 0; i < count; i++)
@@ -207,6 +212,13 @@ void fwt_udp_relay_move(fwt_udp_relay *relay)
 {
     relay->move = true;
     while (relay->move)
+        usleep(1000);
+}
+
+void fwt_udp_relay_strand(fwt_udp_relay *relay)
+{
+    relay->strand = true;
+    while (relay->strand)
         usleep(1000);
 }
 

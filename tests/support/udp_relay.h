@@ -22,6 +22,9 @@ int fwt_udp_relay_port(const fwt_udp_relay *relay);
 /* From now on what clients send comes from other addresses, and what is sent to the old ones is
  * lost. */
 void fwt_udp_relay_move(fwt_udp_relay *relay);
+/* The clients that are known have lost their way: nothing passes to or from their addresses. Others
+ * pass, the same programs from other ports among them. */
+void fwt_udp_relay_strand(fwt_udp_relay *relay);
 /* Nothing passes any more. */
 void fwt_udp_relay_cut(fwt_udp_relay *relay);
 /* Datagrams that were passed on, lost ones not counted. */

@@ -9,6 +9,7 @@
 
 #define RETRY_FIRST_MS 250
 #define RETRY_MOST_MS  2000
+#define ROAM_MS        2000 /* without an answer to data */
 #define HALF_OPEN_MS   5000
 #define REFUSED_MOST   3 /* answers without the secrets, until a dial gives up */
 
@@ -138,6 +139,37 @@ uint64_t fwi_kcp_guarded_retry(fwi_kcp_conn *conn, uint64_t now_ms)
         back_off(guarded, now_ms);
     }
     return guarded->retry_ms;
+}
+
+/* ---- roaming ---- */
+
+void fwi_kcp_guarded_roam(fwi_kcp_conn *conn)
+{
+    conn->guarded->roamed_ms = fw_loop_now_ms(conn->base.loop);
+    /* Without a way it is tried again, until the session is idle for too long. */
+    if (!fwi_udp_port_reconnect(conn->hub->port, &conn->address))
+        fwi_kcp_ask(&conn->engine);
+}
+
+uint64_t fwi_kcp_guarded_watch_way(fwi_kcp_conn *conn, uint64_t now_ms)
+{
+    fwi_kcp_guarded *guarded = conn->guarded;
+    if (!conn->hub->dialled || !conn->engine.snd_buf_len) {
+        guarded->waits_ms = 0;
+        return UINT64_MAX;
+    }
+    if (!guarded->waits_ms)
+        guarded->waits_ms = now_ms;
+    uint64_t since = guarded->waits_ms;
+    if (conn->heard_ms > since)
+        since = conn->heard_ms;
+    if (guarded->roamed_ms > since)
+        since = guarded->roamed_ms;
+    if (now_ms >= since + ROAM_MS) {
+        fwi_kcp_guarded_roam(conn);
+        return ROAM_MS;
+    }
+    return since + ROAM_MS - now_ms;
 }
 
 /* ---- accepted ---- */

@@ -134,8 +134,13 @@ static void on_round(void *arg)
 static void on_failed(void *arg, int error)
 {
     fwi_kcp_hub *hub = arg;
-    if (hub->dialled)
-        fwi_kcp_conn_break(hub->dialled, error);
+    fwi_kcp_conn *conn = hub->dialled;
+    if (!conn)
+        return;
+    /* Who may move to another socket outlives the way of this one. */
+    bool may_roam = conn->guarded && conn->guarded->has_keys && error != UV_ECONNREFUSED;
+    if (!may_roam)
+        fwi_kcp_conn_break(conn, error);
 }
 
 static void on_gone(void *arg)

@@ -138,6 +138,8 @@ static uint64_t watch_peer(fwi_kcp_conn *conn, uint64_t now_ms)
     uint64_t every = conn->hub->dialled ? idle_ms / 3 : idle_ms * 2 / 3;
     uint64_t last = conn->asked_ms > conn->heard_ms ? conn->asked_ms : conn->heard_ms;
     if (now_ms >= last + every) {
+        if (conn->guarded && conn->hub->dialled && conn->asked_ms > conn->heard_ms)
+            fwi_kcp_guarded_roam(conn); /* the last question had no answer */
         conn->asked_ms = last = now_ms;
         fwi_kcp_ask(&conn->engine);
     }
@@ -186,6 +188,10 @@ void fwi_kcp_conn_run(fwi_kcp_conn *conn)
     if (!conn->guarded || conn->guarded->has_keys) {
         uint64_t watch = watch_peer(conn, now_ms);
         other = watch < other ? watch : other;
+        if (conn->guarded && !conn->leaving) {
+            watch = fwi_kcp_guarded_watch_way(conn, now_ms);
+            other = watch < other ? watch : other;
+        }
         if (conn->leaving)
             return;
         send_due(conn);

@@ -56,9 +56,11 @@ typedef struct fwi_kcp_guarded {
     fwi_kcps keys;
     fwi_kcps_client client; /* dialled, until the keys are there */
     bool has_keys;
-    bool confirmed;    /* something authentic came from the peer */
-    unsigned refused;  /* answers without the secrets */
-    uint32_t retry_ms; /* until HELLO or CONFIRM is sent again */
+    bool confirmed;     /* something authentic came from the peer */
+    unsigned refused;   /* answers without the secrets */
+    uint64_t roamed_ms; /* dialled: when the socket was last changed */
+    uint64_t waits_ms;  /* dialled: since when data waits for an answer; 0: none does */
+    uint32_t retry_ms;  /* until HELLO or CONFIRM is sent again */
     uint64_t retry_at;
     uint8_t name[FWI_KCPS_HELLO_NAME_BYTES]; /* accepted: of the attempt */
     uint8_t accept[FWI_KCPS_ACCEPT_BYTES];   /* accepted, until confirmed: sent again if asked */
@@ -131,6 +133,10 @@ int fwi_kcp_guard_new(fwi_kcp_conn *conn);
 void fwi_kcp_guarded_listener_input(fwi_kcp_hub *hub, const fwi_udp_address *from, uint8_t *data,
                                     size_t len);
 void fwi_kcp_guarded_dialled_input(fwi_kcp_conn *conn, uint8_t *data, size_t len);
+/* Dialled: nothing comes, so another socket is tried, by which the peer knows us as well. */
+void fwi_kcp_guarded_roam(fwi_kcp_conn *conn);
+/* The same if data waits for an answer; returns ms until the next look, UINT64_MAX: none waits. */
+uint64_t fwi_kcp_guarded_watch_way(fwi_kcp_conn *conn, uint64_t now_ms);
 /* Sends HELLO or CONFIRM again if it is time; returns ms until the next, UINT64_MAX: none. */
 uint64_t fwi_kcp_guarded_retry(fwi_kcp_conn *conn, uint64_t now_ms);
 void fwi_kcp_guarded_fini(fwi_kcp_conn *conn);

@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fairway/error.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -329,6 +330,21 @@ void fwi_udp_port_release(fwi_udp_port *port, fwi_task *then)
     uv_poll_stop(&port->poll);
     uv_close((uv_handle_t *)&port->poll, on_closed);
     close(port->fd);
+}
+
+int fwi_udp_port_reconnect(fwi_udp_port *port, const fwi_udp_address *address)
+{
+    int fd, err = open_socket(address, true, &fd);
+    if (err)
+        return err;
+    uv_poll_stop(&port->poll); /* the new one takes the old one's number, so the handle stays */
+    if (dup3(fd, port->fd, O_CLOEXEC) < 0)
+        err = uv_translate_sys_error(errno);
+    close(fd);
+    if (!err)
+        port->blocked = false;
+    watch(port);
+    return err;
 }
 
 int fwi_udp_port_local(const fwi_udp_port *port, fwi_udp_address *ret_address)

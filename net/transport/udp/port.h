@@ -37,6 +37,10 @@ void fwi_udp_port_acquire(fwi_udp_port *port);
 /* Gives a reference back. The task runs in a later turn: of the last reference, after gone. */
 void fwi_udp_port_release(fwi_udp_port *port, fwi_task *then);
 
+/* A connected port: the same peer by a new socket, with the address and the way that the system
+ * gives now. On an error the old one stays. */
+int fwi_udp_port_reconnect(fwi_udp_port *port, const fwi_udp_address *address);
+
 /* The bound address. */
 int fwi_udp_port_local(const fwi_udp_port *port, fwi_udp_address *ret_address);
 

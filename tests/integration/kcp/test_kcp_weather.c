@@ -83,6 +83,28 @@ START_TEST(a_peer_moves_and_the_session_goes_with_it)
 }
 END_TEST
 
+/* The dialled end's own address is of no use any more. */
+START_TEST(a_dialled_end_takes_another_way)
+{
+    struct stage stage;
+    stage_setup(&stage, 3, &(fwt_weather){.delay_ms = 5, .seed = 1}, _i ? "&idle=3000" : "");
+    for (int i = 0; i < PAIR_WAIT_MS && stage.end.received < stage.end.total / 2; i++)
+        fwt_run_for(1);
+    if (_i) { /* without data under way, by the questions to the silent peer */
+        wait_both(&stage);
+        fwt_udp_relay_strand(stage.relay);
+        fwt_run_for(4500);
+        FWT_OK(fw_conn_write(stage.listener.last->conn, "still there", 11));
+        fwt_run_count(&stage.end.received, stage.end.total + 11, PAIR_WAIT_MS);
+    } else {
+        fwt_udp_relay_strand(stage.relay);
+        wait_both(&stage);
+    }
+    ck_assert(!stage.end.closed && !stage.listener.last->closed);
+    stage_fini(&stage);
+}
+END_TEST
+
 START_TEST(who_is_silent_is_noticed_by_both)
 {
     struct stage stage;
@@ -133,6 +155,7 @@ int main(void)
     TCase *tcase = fwt_tcase(suite, "weather", 120);
     tcase_add_loop_test(tcase, bulk_both_ways_in_bad_weather, 0, KINDS);
     tcase_add_test(tcase, a_peer_moves_and_the_session_goes_with_it);
+    tcase_add_loop_test(tcase, a_dialled_end_takes_another_way, 0, 2);
     tcase_add_loop_test(tcase, who_is_silent_is_noticed_by_both, 2, KINDS);
     tcase_add_test(tcase, a_link_that_loses_everything_is_dead);
     tcase_add_loop_test(tcase, what_was_written_before_the_close_arrives, 2, KINDS);
