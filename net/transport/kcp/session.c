@@ -123,28 +123,36 @@ void fwi_kcp_conn_touch(fwi_kcp_conn *conn)
 static void finish(fwi_kcp_conn *conn);
 
 /* A peer that was not heard for a while is asked for its window, which every KCP answers; one that
- * is not heard at all is gone. Returns ms until the next such time. */
+ * does not answer is gone. After a pause of this program (its answers wait to be read) it is asked
+ * as well, before it is given up. Returns ms until the next such time. */
 static uint64_t watch_peer(fwi_kcp_conn *conn, uint64_t now_ms)
 {
     uint64_t idle_ms = conn->hub->options.idle_ms;
     if (!idle_ms)
         return UINT64_MAX;
+    /* The dialling end asks first, which also keeps a NAT's way open. */
+    uint64_t every = conn->hub->dialled ? idle_ms / 3 : idle_ms * 2 / 3;
+    bool asked = conn->asked_ms > conn->heard_ms;
     uint64_t over = conn->heard_ms + idle_ms;
-    if (now_ms >= over) {
+    if (asked && over < conn->asked_ms + idle_ms / 3)
+        over = conn->asked_ms + idle_ms / 3;
+    if (asked && now_ms >= over) {
         fwi_kcp_conn_break(conn, FW_EIDLE);
         return UINT64_MAX;
     }
-    /* The dialling end asks first, which also keeps a NAT's way open. */
-    uint64_t every = conn->hub->dialled ? idle_ms / 3 : idle_ms * 2 / 3;
-    uint64_t last = conn->asked_ms > conn->heard_ms ? conn->asked_ms : conn->heard_ms;
-    if (now_ms >= last + every) {
-        if (conn->guarded && conn->hub->dialled && conn->asked_ms > conn->heard_ms)
+    uint64_t last = asked ? conn->asked_ms : conn->heard_ms;
+    if (now_ms >= last + every && (!asked || now_ms < conn->heard_ms + idle_ms)) {
+        if (conn->guarded && conn->hub->dialled && asked)
             fwi_kcp_guarded_roam(conn); /* the last question had no answer */
         conn->asked_ms = last = now_ms;
         fwi_kcp_ask(&conn->engine);
+        asked = true;
+        over = conn->heard_ms + idle_ms;
+        if (over < now_ms + idle_ms / 3)
+            over = now_ms + idle_ms / 3;
     }
-    uint64_t next = last + every < over ? last + every : over;
-    return next - now_ms;
+    uint64_t next = asked && over < last + every ? over : last + every;
+    return next > now_ms ? next - now_ms : 1;
 }
 
 static bool has_room(const fwi_kcp_conn *conn)

@@ -57,7 +57,7 @@ struct udp_conn {
     fwi_timer idle;
     fwi_task settle; /* the dial's outcome, or the end of closing */
     int early_error;
-    uint16_t datagram_bytes; /* the longest that is sent and taken */
+    bool last_look; /* the idle time is over, but what has come is still to be read */
 };
 
 static udp_conn *udp_of(fw_conn *conn)
@@ -72,10 +72,14 @@ static void on_idle(fwi_timer *timer, void *arg)
     (void)timer;
     udp_conn *conn = arg;
     uint64_t silent = fw_loop_now_ms(conn->base.loop) - conn->heard_ms;
-    if (silent >= conn->options.idle_ms)
+    if (silent >= conn->options.idle_ms && conn->last_look) {
         fwi_conn_failed(&conn->base, FW_EIDLE);
-    else
-        fwi_loop_timer_start(conn->base.loop, &conn->idle, conn->options.idle_ms - silent);
+        return;
+    }
+    /* After a pause of this program its datagrams wait to be read: they have one more turn. */
+    conn->last_look = silent >= conn->options.idle_ms;
+    fwi_loop_timer_start(conn->base.loop, &conn->idle,
+                         conn->last_look ? 1 : conn->options.idle_ms - silent);
 }
 
 static udp_conn *conn_new(fw_loop *loop, const udp_options *options);
