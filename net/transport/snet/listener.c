@@ -11,12 +11,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/log.h"
 #include "base/map.h"
 #include "base/random.h"
 #include "transport/snet/session.h"
-
-#define DEFAULT_HANDSHAKE_TIMEOUT_MS 10000
-#define DEFAULT_MAX_HANDSHAKES       4096
 
 typedef struct session_table {
     fwi_snet_params params;
@@ -189,11 +187,20 @@ static void on_greeting_closed(fw_conn *link, int reason, void *arg)
     finish_listener_if_empty(listener);
 }
 
+static void refuse(fw_conn *link, int reason)
+{
+    const char *why = reason == FW_EREFUSED ? "no such session, or it cannot go on from there"
+                                            : fw_strerror(reason);
+    fwi_log(FW_LOG_INFO, "snet", "handshake failed", FWI_TEXT("peer", fw_conn_peer(link)),
+            FWI_TEXT("why", why));
+    fw_conn_close(link, reason);
+}
+
 static void on_deadline(fwi_timer *timer, void *arg)
 {
     (void)timer;
     greeting *self = arg;
-    fw_conn_close(self->link, FW_EDEADLINE);
+    refuse(self->link, FW_EDEADLINE);
 }
 
 /* The link becomes a session's: of a new one, which is handed to the user, or of an old one. */
@@ -239,7 +246,7 @@ static void on_greeting_data(fw_conn *link, const uint8_t *data, size_t len, voi
     if (result > 0)
         result = hand_over(self, (fwi_snet_verdict)result, &session);
     if (result)
-        fw_conn_close(link, result);
+        refuse(link, result);
     else if (len && session->session.link == link)
         fwi_snet_session_input(&session->session, data, len);
 }
@@ -295,11 +302,15 @@ static int listen_below(snet_listener *listener, const fw_url *url,
                         const fw_listener_options *options)
 {
     const fwi_snet_params *params = &listener->table->params;
+    const char *proxy = fw_url_get(url, "proxy");
+    fw_url_param proxy_param = {.name = (char *)"proxy", .value = (char *)proxy};
     fw_url lower = *url;
     lower.scheme = (char *)"tcp";
-    lower.params = NULL;
-    lower.param_count = 0;
+    lower.params = &proxy_param;
+    lower.param_count = proxy != NULL;
     fw_listener_options lower_options = {.backlog = options->backlog,
+                                         .handshake_timeout_ms = listener->handshake_timeout_ms,
+                                         .max_handshakes = options->max_handshakes,
                                          .high_water_bytes = fwi_snet_link_high_water(
                                              params->buffer_bytes, options->high_water_bytes),
                                          .on_accept = on_accept,
@@ -341,11 +352,9 @@ int fwi_snet_listen(fw_loop *loop, const fw_url *url, const fw_listener_options 
     listener->base.ops = &ops;
     listener->table = table;
     fwi_list_init(&listener->greetings);
-    uint32_t timeout_ms =
+    listener->handshake_timeout_ms =
         params.handshake_timeout_ms ? params.handshake_timeout_ms : options->handshake_timeout_ms;
-    listener->handshake_timeout_ms = timeout_ms ? timeout_ms : DEFAULT_HANDSHAKE_TIMEOUT_MS;
-    listener->max_greetings =
-        options->max_handshakes ? options->max_handshakes : DEFAULT_MAX_HANDSHAKES;
+    listener->max_greetings = options->max_handshakes;
     listener->config = (fwi_snet_server_config){
         .flavour = params.flavour, .random = fwi_random_secret, .find = find_stream, .arg = table};
     err = listen_below(listener, url, options);

@@ -61,6 +61,8 @@ int fwi_snet_params_parse(const fw_url *url, bool listening, fwi_snet_params *re
         int err = FW_EOPTION;
         if (!strcmp(param->name, "flavour"))
             err = parse_flavour(param->value, listening, &params.flavour);
+        if (listening && !strcmp(param->name, "proxy"))
+            err = FW_OK; /* tcp's */
         for (size_t n = 0; n < sizeof numbers / sizeof *numbers; n++)
             if (!strcmp(param->name, numbers[n].name) &&
                 numbers[n].where != (listening ? DIALLING : LISTENING))

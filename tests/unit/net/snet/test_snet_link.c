@@ -358,6 +358,26 @@ START_TEST(test_bad_reconnections)
 }
 END_TEST
 
+/* Behind a load balancer: each link begins with who the client really is. */
+START_TEST(test_proxied)
+{
+    snett_user link;
+    fwi_snet_client handshake;
+    fwi_snet_bytes out;
+    snett_listen(&server, "proxy=1");
+    snett_dial_begin(&link, "tcp", server.port, "");
+    snett_say(&link, "PROXY TCP4 192.0.2.7 192.0.2.8 4711 80\r\n");
+    FWT_OK(fwi_snet_client_start(&handshake, FWI_SNET_UNIWAY, fwi_random_secret, &out));
+    FWT_OK(fw_conn_write(link.conn, out.data, out.len));
+    snett_say(&link, "hello");
+    fwt_run_count(&server.count, 1, SNETT_MS);
+    snett_wait_in(&server.users[0], "hello");
+    ck_assert_str_eq(fw_conn_peer(server.users[0].conn), "snet://192.0.2.7:4711");
+    snett_user_end(&link);
+    snett_server_end(&server);
+}
+END_TEST
+
 START_TEST(test_hostile)
 {
     snett_listen(&server, "handshake_timeout_ms=300");
@@ -452,7 +472,9 @@ START_TEST(test_options)
                                       "handshake_timeout_ms=0",
                                       "wait_timeout_ms=99999999999",
                                       "max_sessions=5",
-                                      "max_waiting=5"};
+                                      "max_waiting=5",
+                                      "proxy=2",
+                                      "reuse_port=1"};
     fw_conn_options options = {.arg = NULL};
     fw_listener_options listening = {.arg = NULL};
     fw_conn *conn;
@@ -503,6 +525,7 @@ int main(void)
     tcase_add_loop_test(tcase, test_taken_over, 0, 2);
     tcase_add_test(tcase, test_old_link_goes_on);
     tcase_add_loop_test(tcase, test_bad_reconnections, 0, 2);
+    tcase_add_test(tcase, test_proxied);
     tcase_add_test(tcase, test_hostile);
     tcase_add_test(tcase, test_limits);
     tcase_add_loop_test(tcase, test_listener_closed, 0, PAIRS);
