@@ -254,12 +254,67 @@ START_TEST(every_step_is_as_the_original_has_it)
 }
 END_TEST
 
+/* A walle frame: its length, little-endian, and a packet whose first field is its command. */
+static size_t count_frames(const uint8_t *bytes, size_t len)
+{
+    size_t at = 0, frames = 0;
+    while (at < len) {
+        ck_assert_uint_le(at + 4, len);
+        size_t size = (size_t)bytes[at] | (size_t)bytes[at + 1] << 8;
+        ck_assert(!bytes[at + 2] && !bytes[at + 3] && size && at + 4 + size <= len);
+        ck_assert_uint_eq(bytes[at + 4], 0x08);
+        at += 4 + size;
+        frames++;
+    }
+    return frames;
+}
+
+/* What walle's client (kcp-go) wrote and read, as our engine at the other end understands it. */
+START_TEST(traffic_of_walle_is_understood)
+{
+    static uint8_t stream[65536];
+    char *text = fwt_read_file(fwt_source_path("vectors/walle/capture_kcp_json.json"));
+    cJSON *json = cJSON_Parse(text);
+    ck_assert_ptr_nonnull(json);
+    fwi_kcp_config config;
+    fwi_kcp_config_init(&config);
+    fwi_kcp kcp;
+    const cJSON *record;
+    size_t len = 0;
+    bool begun = false;
+    cJSON_ArrayForEach(record, cJSON_GetObjectItem(json, "records"))
+    {
+        if (*text_of(record, "dir") != "wr"[_i])
+            continue;
+        size_t size;
+        uint8_t *bytes = fwt_unhex(text_of(record, "hex"), &size);
+        if (!begun)
+            fwi_kcp_init(&kcp,
+                         (uint32_t)bytes[0] | (uint32_t)bytes[1] << 8 | (uint32_t)bytes[2] << 16 |
+                             (uint32_t)bytes[3] << 24,
+                         &config, on_output, NULL);
+        begun = true;
+        FWT_OK(fwi_kcp_input(&kcp, u32(record, "us") / 1000, bytes, size));
+        for (int n; (n = fwi_kcp_recv(&kcp, stream + len, sizeof stream - len, false)) >= 0;)
+            len += (size_t)n;
+        free(bytes);
+    }
+    ck_assert(begun);
+    ck_assert_uint_eq(kcp.rcv_buf_len + kcp.rcv_queue_len, 0);
+    ck_assert_uint_ge(count_frames(stream, len), 5);
+    fwi_kcp_fini(&kcp);
+    cJSON_Delete(json);
+    free(text);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("kcp vectors");
     TCase *tcase = tcase_create("vectors");
     tcase_set_timeout(tcase, 60);
     tcase_add_test(tcase, every_step_is_as_the_original_has_it);
+    tcase_add_loop_test(tcase, traffic_of_walle_is_understood, 0, 2);
     suite_add_tcase(suite, tcase);
     return fwt_main(suite);
 }
