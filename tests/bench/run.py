@@ -349,12 +349,23 @@ def run_net():
             raise Failure(f"{' '.join(argv)} failed")
 
 
+def run_session():
+    """Broadcasts against plain writes, and idle sessions; bench_session takes turns itself."""
+    bin_dir = build(["bench_session"])
+    need(bin_dir, "bench_session")
+    bench = str(bin_dir / "bench_session")
+    for argv in ([bench, "broadcast", os.environ.get("SESSIONS", "9900"), "50", "64"],
+                 [bench, "idle", os.environ.get("IDLE", "100000")]):
+        if subprocess.run(argv).returncode:
+            raise Failure(f"{' '.join(argv)} failed")
+
+
 def main():
-    cases = {"net": [run_net], "gateway": [run_gateway], "rpc": [run_rpc], "kv": [run_kv], "discovery": [run_discovery],
-             "all": [run_net, run_gateway, run_rpc, run_kv, run_discovery]}
+    cases = {"net": [run_net], "session": [run_session], "gateway": [run_gateway], "rpc": [run_rpc], "kv": [run_kv], "discovery": [run_discovery],
+             "all": [run_net, run_session, run_gateway, run_rpc, run_kv, run_discovery]}
     wanted = sys.argv[1] if len(sys.argv) > 1 else "all"
     if len(sys.argv) > 2 or wanted not in cases:
-        say("usage: tests/bench/run [net|gateway|rpc|kv|discovery|all]")
+        say("usage: tests/bench/run [net|session|gateway|rpc|kv|discovery|all]")
         return 2
     try:
         for case in cases[wanted]:
