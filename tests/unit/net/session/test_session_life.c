@@ -2,6 +2,7 @@
  */
 #include "ends.h"
 
+#include <fairway/transport.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,8 +11,9 @@
 static ends_server ends;
 static end client;
 
-static const char *urls[] = {"tcp://127.0.0.1:0", "unix", "mem:session-life"};
-#define URL_COUNT 3
+/* The last one is a layer, which may not be built. */
+static const char *urls[] = {"tcp://127.0.0.1:0", "unix", "mem:session-life", "ws://127.0.0.1:0/"};
+static int url_count;
 
 static const char *url_of(int i)
 {
@@ -35,6 +37,9 @@ static void stop(void)
     end_close(&client);
     ends_close(&ends);
 }
+
+/* Frames of 1 MiB: more than the kernel takes for a peer that does not read. */
+#define MANY 60
 
 /* ---- completions ---- */
 
@@ -80,18 +85,18 @@ END_TEST
 /* The peer does not read: some frames leave, the rest end with the session. */
 START_TEST(what_waits_at_the_end_is_told_as_closed)
 {
-    start(_i, (fw_server_options){0}, (fw_session_options){.max_queue_bytes = 64 << 20});
+    start(_i, (fw_server_options){0}, (fw_session_options){.max_queue_bytes = 128 << 20});
     fw_session_read_stop(ends.at_server.session);
     char *block = calloc(1, 1 << 20);
-    for (int i = 0; i < 30; i++)
+    for (int i = 0; i < MANY; i++)
         FWT_OK(send_async(client.session, block, 1 << 20, 0));
     fwt_run_for(50);
-    ck_assert_uint_lt(outcome.count, 30);
+    ck_assert_uint_lt(outcome.count, MANY);
     ck_assert_uint_gt(fw_session_queued_bytes(client.session), 0);
     end_close(&client);
-    ck_assert_uint_eq(outcome.count, 30);
+    ck_assert_uint_eq(outcome.count, MANY);
     ck_assert_uint_ge(outcome.closed, 1);
-    ck_assert_uint_eq(outcome.closed + outcome.ok, 30);
+    ck_assert_uint_eq(outcome.closed + outcome.ok, MANY);
     free(block);
     ends_close(&ends);
 }
@@ -99,17 +104,17 @@ END_TEST
 
 START_TEST(what_waits_too_long_is_told_as_late_and_goes_on)
 {
-    start(_i, (fw_server_options){0}, (fw_session_options){.max_queue_bytes = 64 << 20});
+    start(_i, (fw_server_options){0}, (fw_session_options){.max_queue_bytes = 128 << 20});
     fw_session_read_stop(ends.at_server.session);
     char *block = calloc(1, 1 << 20);
-    for (int i = 0; i < 20; i++)
+    for (int i = 0; i < MANY; i++)
         FWT_OK(send_async(client.session, block, 1 << 20, 20));
-    fwt_run_count(&outcome.count, 20, ENDS_WAIT_MS);
+    fwt_run_count(&outcome.count, MANY, ENDS_WAIT_MS);
     ck_assert_uint_ge(outcome.late, 1);
-    ck_assert_uint_eq(outcome.late + outcome.ok, 20);
+    ck_assert_uint_eq(outcome.late + outcome.ok, MANY);
     fw_session_read_start(ends.at_server.session);
-    fwt_run_count(&ends.at_server.frames, 20, ENDS_WAIT_MS);
-    ck_assert_uint_eq(outcome.count, 20);
+    fwt_run_count(&ends.at_server.frames, MANY, ENDS_WAIT_MS);
+    ck_assert_uint_eq(outcome.count, MANY);
     free(block);
     stop();
 }
@@ -119,7 +124,7 @@ END_TEST
 START_TEST(completions_are_exact_under_close_at_any_point)
 {
     srand((unsigned)_i * 7919 + 1);
-    start(_i % URL_COUNT, (fw_server_options){0},
+    start(_i % url_count, (fw_server_options){0},
           (fw_session_options){.max_queue_bytes = 1 << 20,
                                .max_queue_frames = rand() % 2 ? 50 : 0,
                                .reconnect = {.enabled = rand() % 2, .base_ms = 1, .max_ms = 5}});
@@ -230,9 +235,12 @@ START_TEST(a_peer_that_takes_nothing_is_slow)
     fwt_run_for(60);
     ck_assert_ptr_nonnull(client.session); /* nothing waits */
     char *block = calloc(1, 1 << 20);
-    while (!fw_session_send(client.session, block, 1 << 20))
-        ;
-    fwt_run_count(&client.closed, 1, ENDS_WAIT_MS);
+    for (int turns = 0; !client.closed; turns++) { /* until the kernel takes no more, and then */
+        ck_assert_int_lt(turns, 4000);
+        while (client.session && !fw_session_send(client.session, block, 1 << 20))
+            ;
+        fwt_run_for(5);
+    }
     ck_assert_int_eq(client.reason, FW_ESLOW);
     free(block);
     stop();
@@ -258,10 +266,10 @@ END_TEST
 
 START_TEST(finishing_has_a_deadline)
 {
-    start(_i, (fw_server_options){0}, (fw_session_options){.max_queue_bytes = 64 << 20});
+    start(_i, (fw_server_options){0}, (fw_session_options){.max_queue_bytes = 128 << 20});
     fw_session_read_stop(ends.at_server.session);
     char *block = calloc(1, 1 << 20);
-    for (int i = 0; i < 30; i++)
+    for (int i = 0; i < MANY; i++)
         FWT_OK(fw_session_send(client.session, block, 1 << 20));
     free(block);
     fw_session_finish(client.session, 20);
@@ -442,26 +450,27 @@ END_TEST
 
 int main(void)
 {
+    url_count = fw_transport_can("ws") ? 4 : 3;
     Suite *suite = suite_create("session life");
     TCase *tcase = fwt_tcase(suite, "session life", 60);
-    tcase_add_loop_test(tcase, what_the_kernel_took_is_told, 0, URL_COUNT);
-    tcase_add_loop_test(tcase, what_waits_at_the_end_is_told_as_closed, 0, URL_COUNT);
-    tcase_add_loop_test(tcase, what_waits_too_long_is_told_as_late_and_goes_on, 0, URL_COUNT);
-    tcase_add_loop_test(tcase, completions_are_exact_under_close_at_any_point, 0, 60);
-    tcase_add_loop_test(tcase, frames_are_limited_by_number, 0, URL_COUNT);
+    tcase_add_loop_test(tcase, what_the_kernel_took_is_told, 0, url_count);
+    tcase_add_loop_test(tcase, what_waits_at_the_end_is_told_as_closed, 0, url_count);
+    tcase_add_loop_test(tcase, what_waits_too_long_is_told_as_late_and_goes_on, 0, url_count);
+    tcase_add_loop_test(tcase, completions_are_exact_under_close_at_any_point, 0, 32);
+    tcase_add_loop_test(tcase, frames_are_limited_by_number, 0, url_count);
     tcase_add_test(tcase, a_heartbeat_can_be_set_changed_and_stopped);
     tcase_add_test(tcase, missed_heartbeats_end_a_session);
-    tcase_add_loop_test(tcase, quiet_sessions_end, 0, URL_COUNT);
-    tcase_add_loop_test(tcase, a_peer_that_takes_nothing_is_slow, 0, URL_COUNT);
-    tcase_add_loop_test(tcase, finishing_sends_what_waits, 0, URL_COUNT);
-    tcase_add_loop_test(tcase, finishing_has_a_deadline, 0, URL_COUNT);
-    tcase_add_loop_test(tcase, a_session_comes_back_with_what_was_kept, 0, URL_COUNT);
-    tcase_add_loop_test(tcase, attempts_may_be_limited_and_sends_refused, 0, URL_COUNT);
+    tcase_add_loop_test(tcase, quiet_sessions_end, 0, url_count);
+    tcase_add_loop_test(tcase, a_peer_that_takes_nothing_is_slow, 0, url_count);
+    tcase_add_loop_test(tcase, finishing_sends_what_waits, 0, url_count);
+    tcase_add_loop_test(tcase, finishing_has_a_deadline, 0, url_count);
+    tcase_add_loop_test(tcase, a_session_comes_back_with_what_was_kept, 0, url_count);
+    tcase_add_loop_test(tcase, attempts_may_be_limited_and_sends_refused, 0, url_count);
     tcase_add_test(tcase, what_is_kept_is_limited_and_ends_with_the_session);
     tcase_add_test(tcase, a_server_has_many_listeners);
-    tcase_add_loop_test(tcase, a_finishing_server_lets_sessions_go_on, 0, URL_COUNT);
-    tcase_add_loop_test(tcase, a_finishing_server_has_a_deadline, 0, URL_COUNT);
-    tcase_add_loop_test(tcase, accepts_are_limited_by_the_second, 0, URL_COUNT);
+    tcase_add_loop_test(tcase, a_finishing_server_lets_sessions_go_on, 0, url_count);
+    tcase_add_loop_test(tcase, a_finishing_server_has_a_deadline, 0, url_count);
+    tcase_add_loop_test(tcase, accepts_are_limited_by_the_second, 0, url_count);
     tcase_add_test(tcase, bound_data_is_destroyed_once);
     return fwt_main(suite);
 }
