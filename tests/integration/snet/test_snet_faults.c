@@ -143,7 +143,7 @@ static void dial(int port, const char *params)
     char url[200];
     fw_conn_options options = {.events = events, .arg = &client};
     snprintf(url, sizeof url,
-             "snet://127.0.0.1:%d?buffer_bytes=262144&retry_max_ms=3&handshake_timeout_ms=2000&%s",
+             "snet://127.0.0.1:%d?buffer_bytes=262144&retry_max_ms=3&handshake_timeout_ms=5000&%s",
              port, params);
     client.other = &server;
     server.other = &client;

@@ -160,7 +160,7 @@ START_TEST(virtual_connections_outlive_links)
     fw_gateway *gateway;
     fw_gateway_options options;
     fw_gateway_options_init(&options);
-    snprintf(client_url, sizeof client_url, "snet://127.0.0.1:0%s%swait_timeout_ms=2000",
+    snprintf(client_url, sizeof client_url, "snet://127.0.0.1:0%s%swait_timeout_ms=5000",
              setups[_i][2], *setups[_i][2] ? "&" : "?");
     snprintf(server_url, sizeof server_url, "snet://127.0.0.1:0%s", setups[_i][2]);
     options.client_url = client_url;
@@ -181,7 +181,7 @@ START_TEST(the_program_listens_on_snet)
     const char *argv[] = {FWT_PROGRAM,
                           "gateway",
                           "--client-addr",
-                          "snet://127.0.0.1:0?wait_timeout_ms=2000",
+                          "snet://127.0.0.1:0?wait_timeout_ms=5000",
                           "--server-addr",
                           "snet://127.0.0.1:0?encrypt=0",
                           NULL};
