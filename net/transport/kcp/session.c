@@ -326,6 +326,9 @@ static void finish(fwi_kcp_conn *conn)
 static void close_kcp(fw_conn *base)
 {
     fwi_kcp_conn *conn = kcp_of(base);
+    if (conn->guarded && !conn->guarded->has_keys && base->reason == FW_EDEADLINE)
+        fwi_conn_explain(base, "the handshake had no answer: nobody is there, or psk or server_key "
+                               "are not the server's");
     bool can_send = conn->hub->port && (!conn->guarded || conn->guarded->has_keys);
     if (can_send && !conn->broken) {
         fwi_kcp_flush(&conn->engine, clock_of(conn)); /* the last acks, too */

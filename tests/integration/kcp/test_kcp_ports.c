@@ -206,6 +206,26 @@ START_TEST(a_datagram_over_the_limit_is_refused)
 }
 END_TEST
 
+START_TEST(a_message_fits_into_the_window_or_is_refused)
+{
+    pair_listener listener = {.accepted = 0};
+    pair_listen(&listener, "kcp://127.0.0.1:0", true);
+    char url[64];
+    snprintf(url, sizeof url, "kcp://127.0.0.1:%d", listener.port);
+    pair_end end = {.total = 0};
+    pair_dial(&end, url, true);
+    enum { MOST = 32 * (1400 - 24) };
+    uint8_t *bytes = calloc(1, MOST + 1);
+    FWT_ERR(fw_conn_write(end.conn, bytes, MOST + 1), FW_EFRAMESIZE);
+    FWT_OK(fw_conn_write(end.conn, bytes, MOST));
+    fwt_run_count(&listener.accepted, 1, PAIR_WAIT_MS);
+    fwt_run_count(&listener.last->received, MOST, PAIR_WAIT_MS);
+    free(bytes);
+    pair_end_fini(&end);
+    pair_listener_fini(&listener);
+}
+END_TEST
+
 START_TEST(a_dial_to_nobody_is_refused_when_it_writes)
 {
     char url[64];
@@ -365,6 +385,7 @@ int main(void)
     tcase_add_test(tcase, one_udp_session_gets_so_many_datagrams_a_second);
     tcase_add_test(tcase, a_silent_udp_session_ends_and_may_come_again);
     tcase_add_test(tcase, a_datagram_over_the_limit_is_refused);
+    tcase_add_test(tcase, a_message_fits_into_the_window_or_is_refused);
     tcase_add_loop_test(tcase, a_dial_to_nobody_is_refused_when_it_writes, 0, 2);
     tcase_add_test(tcase, noise_at_an_authenticated_port_opens_nothing);
     tcase_add_test(tcase, files_and_keys_by_url);
