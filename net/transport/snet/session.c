@@ -92,8 +92,8 @@ static void hold(fwi_snet_session *session, const uint8_t *data, size_t len)
     deliver_later(session);
 }
 
-/* How many of the bytes have come over the link before. */
-static size_t skip(fwi_snet_session *session, size_t len)
+/* How many of the next bytes have come over the link before. */
+static size_t count_skipped(fwi_snet_session *session, size_t len)
 {
     size_t skipped = session->skip < len ? (size_t)session->skip : len;
     session->skip -= skipped;
@@ -102,7 +102,7 @@ static size_t skip(fwi_snet_session *session, size_t len)
 
 void fwi_snet_session_input(fwi_snet_session *session, const uint8_t *data, size_t len)
 {
-    size_t skipped = skip(session, len);
+    size_t skipped = count_skipped(session, len);
     if (skipped == len || session->base.state == FWI_CONN_CLOSING)
         return;
     /* Links are read into the loop's buffer, which is free to be written to until we return. */
@@ -129,7 +129,7 @@ void fwi_snet_session_drain(fwi_snet_session *session)
         ssize_t n = recv(fd, bytes, sizeof bytes, MSG_DONTWAIT);
         if (n <= 0)
             return; /* an end or an error is there for the link to see, too */
-        size_t len = (size_t)n, skipped = skip(session, len);
+        size_t len = (size_t)n, skipped = count_skipped(session, len);
         fwi_snet_stream_receive(&session->stream, bytes + skipped, len - skipped);
         if (skipped < len)
             hold(session, bytes + skipped, len - skipped);
