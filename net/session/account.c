@@ -78,12 +78,30 @@ static uint64_t handed_over(const fw_session *session)
 #define FIRST_FRAMES 16
 
 /* Drops from the ring what has left. */
-static void count_frames(fwi_session_extra *extra, uint32_t limit, uint64_t handed)
+static void count_frames(fwi_session_extra *extra, uint64_t handed)
 {
     while (extra->frames && extra->frame_ends[extra->first_frame] <= handed) {
-        extra->first_frame = (extra->first_frame + 1) % (limit + 1);
+        extra->first_frame = (extra->first_frame + 1) % extra->frame_capacity;
         extra->frames--;
     }
+}
+
+/* Makes the ring larger if it is full. */
+static int grow_frames(fwi_session_extra *extra)
+{
+    if (extra->frames < extra->frame_capacity)
+        return FW_OK;
+    uint32_t capacity = extra->frame_capacity ? 2 * extra->frame_capacity : FIRST_FRAMES;
+    uint64_t *ends = malloc(capacity * sizeof *ends);
+    if (!ends)
+        return UV_ENOMEM;
+    for (uint32_t i = 0; i < extra->frames; i++)
+        ends[i] = extra->frame_ends[(extra->first_frame + i) % extra->frame_capacity];
+    free(extra->frame_ends);
+    extra->frame_ends = ends;
+    extra->frame_capacity = capacity;
+    extra->first_frame = 0;
+    return FW_OK;
 }
 
 static void end_all(fwi_list *list, int status)
@@ -107,13 +125,11 @@ void fwi_account_sent(fw_session *session)
 {
     fwi_session_extra *extra = session->extra;
     uint64_t handed = handed_over(session);
-    uint32_t limit = session->rules->queue_frames;
     if (handed > extra->progress) {
         extra->progress = handed;
         extra->progress_ms = fw_loop_now_ms(extra->loop);
     }
-    if (extra->frame_ends)
-        count_frames(extra, limit, handed);
+    count_frames(extra, handed);
     tell_handed(extra, handed);
     if (session->finishing)
         fwi_watch_finished(session);
@@ -156,7 +172,7 @@ void fwi_account_fini(fwi_session_extra *extra)
     }
     free(extra->frame_ends);
     extra->frame_ends = NULL;
-    extra->frames = 0;
+    extra->frames = extra->frame_capacity = 0;
 }
 
 void fwi_account_enter(fw_session *session, size_t before, fwi_completion *completion)
@@ -168,13 +184,10 @@ void fwi_account_enter(fw_session *session, size_t before, fwi_completion *compl
     extra->sent_ms = fw_loop_now_ms(extra->loop);
     if (!before)
         extra->progress_ms = extra->sent_ms; /* nothing waited before it */
-    if (extra->frame_ends) {
-        uint32_t limit = session->rules->queue_frames;
-        /* Kept frames may be more than the ring holds; what is beyond is not counted. */
-        if (extra->frames <= limit)
-            extra->frame_ends[(extra->first_frame + extra->frames++) % (limit + 1)] =
-                extra->appended;
-    }
+    /* Without room (frames that were kept, and no memory) it is not counted. */
+    if (session->rules->queue_frames && !grow_frames(extra))
+        extra->frame_ends[(extra->first_frame + extra->frames++) % extra->frame_capacity] =
+            extra->appended;
     if (completion) {
         completion->end = extra->appended;
         fwi_list_push_back(&extra->waiting, &completion->node);
@@ -183,19 +196,15 @@ void fwi_account_enter(fw_session *session, size_t before, fwi_completion *compl
 
 /* ---- sending ---- */
 
-/* Makes the ring when the first frame is sent. Frames before it are not known: there are none. */
 static int check_frames(fw_session *session, uint32_t limit)
 {
     fwi_session_extra *extra = fwi_session_extra_get(session, fw_session_loop(session));
-    if (extra && !extra->frame_ends)
-        extra->frame_ends = malloc(((size_t)limit + 1) * sizeof *extra->frame_ends);
-    if (!extra || !extra->frame_ends)
+    if (!extra)
         return UV_ENOMEM;
+    if (extra->frames >= limit)
+        count_frames(extra, handed_over(session));
     if (extra->frames < limit)
-        return FW_OK;
-    count_frames(extra, limit, handed_over(session));
-    if (extra->frames < limit)
-        return FW_OK;
+        return grow_frames(extra);
     extra->was_limited = true;
     return FW_ELIMIT;
 }

@@ -241,6 +241,8 @@ static void on_open(fw_conn *conn, void *arg)
     (void)conn;
     fw_session *session = arg;
     session->state = FWI_SESSION_OPEN;
+    if (session->paused) /* by what was said to the connection before this one */
+        fw_conn_read_stop(session->conn);
     fwi_watch_start(session);
     if (session->events->on_open)
         session->events->on_open(session, session->arg);
@@ -372,12 +374,14 @@ void *fw_session_get_data(const fw_session *session)
 
 void fw_session_read_stop(fw_session *session)
 {
+    session->paused = true;
     if (session->conn)
         fw_conn_read_stop(session->conn);
 }
 
 void fw_session_read_start(fw_session *session)
 {
+    session->paused = false;
     if (session->conn)
         fw_conn_read_start(session->conn);
 }

@@ -61,7 +61,7 @@ typedef struct fwi_session_extra {
     fwi_list refused;     /* the same, of frames that were not queued, to be told */
     fwi_task report;      /* tells them, and ends a session that has no connection */
     uint64_t *frame_ends; /* with queue_frames: a ring of where the queued frames end */
-    uint32_t first_frame, frames;
+    uint32_t first_frame, frames, frame_capacity;
     bool was_limited; /* a send was refused for queue_frames or the kept bytes: on_drain is owed */
     /* Watching. */
     fwi_timer timer;
@@ -88,7 +88,8 @@ struct fw_session {
     uint32_t id_low;
     uint16_t id_high;
     uint8_t state;
-    bool finishing;
+    bool finishing : 1;
+    bool paused : 1; /* fw_session_read_stop */
 };
 
 /* What waits to be told how a frame ended. */

@@ -120,16 +120,16 @@ FW_API void fw_session_close(fw_session *session, int reason);
  * to the kernel, or with FW_EDEADLINE after deadline_ms (0: 5000). UV_ENOMEM: closed at once. */
 FW_API void fw_session_finish(fw_session *session, uint32_t deadline_ms);
 
-/* Stops and starts the reading, which slows the peer. Frames that came with those which were
- * already read still arrive. */
+/* Stops and starts the reading, also of connections to come, which slows the peer. Frames that came
+ * with those which were already read still arrive. */
 FW_API void fw_session_read_stop(fw_session *session);
 FW_API void fw_session_read_start(fw_session *session);
 
 /* Sends a frame every interval_ms, the first after one interval; interval_ms 0 stops it. With
- * misses, the session closes with FW_EIDLE when that many intervals have passed in which nothing
- * was received (0: never). While it runs, the same interval with other data keeps the rhythm,
- * another interval begins anew. A beat that finds the queue full is left out. FW_ECLOSED,
- * FW_EFRAMESIZE, UV_ENOMEM. */
+ * misses, the connection ends with FW_EIDLE when that many beats in a row were sent and nothing has
+ * come within an interval of the last (0: never). While it runs, the same interval with other data
+ * keeps the rhythm, another interval begins anew. A beat that finds the queue full is left out.
+ * FW_ECLOSED, FW_EFRAMESIZE, UV_ENOMEM. */
 FW_API FW_MUST_CHECK int fw_session_set_heartbeat(fw_session *session, uint32_t interval_ms,
                                                   const void *data, size_t len, uint32_t misses);
 /* Counted from now. FW_ECLOSED, UV_ENOMEM. */

@@ -313,6 +313,25 @@ START_TEST(a_session_comes_back_with_what_was_kept)
 }
 END_TEST
 
+START_TEST(what_was_stopped_stays_stopped)
+{
+    start(0, (fw_server_options){0}, (fw_session_options){.reconnect = soon});
+    fw_session_read_stop(client.session);
+    fw_session_close(ends.at_server.session, FW_ECANCELED);
+    /* It does not see the end of its connection, for it does not read. */
+    FWT_OK(fw_session_set_heartbeat(client.session, 5, "x", 1, 3));
+    fwt_run_count(&client.opened, 2, ENDS_WAIT_MS);
+    FWT_OK(fw_session_set_heartbeat(client.session, 0, NULL, 0, 0));
+    fwt_run_count(&ends.accepted, 2, ENDS_WAIT_MS);
+    FWT_OK(fw_session_send(ends.at_server.session, "hello", 5));
+    fwt_run_for(20);
+    ck_assert_uint_eq(client.frames, 0);
+    fw_session_read_start(client.session);
+    fwt_run_count(&client.frames, 1, ENDS_WAIT_MS);
+    stop();
+}
+END_TEST
+
 START_TEST(attempts_may_be_limited_and_sends_refused)
 {
     fw_session_reconnect twice = soon;
@@ -465,6 +484,7 @@ int main(void)
     tcase_add_loop_test(tcase, finishing_sends_what_waits, 0, url_count);
     tcase_add_loop_test(tcase, finishing_has_a_deadline, 0, url_count);
     tcase_add_loop_test(tcase, a_session_comes_back_with_what_was_kept, 0, url_count);
+    tcase_add_test(tcase, what_was_stopped_stays_stopped);
     tcase_add_loop_test(tcase, attempts_may_be_limited_and_sends_refused, 0, url_count);
     tcase_add_test(tcase, what_is_kept_is_limited_and_ends_with_the_session);
     tcase_add_test(tcase, a_server_has_many_listeners);
