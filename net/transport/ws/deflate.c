@@ -127,6 +127,7 @@ bool fwi_ws_deflate_check(const char *answer)
 struct fwi_ws_inflater {
     z_stream stream;
     bool more; /* there may be output left for what was pushed */
+    int error; /* behind what was handed out last */
     uint8_t output[OUTPUT_BYTES];
 };
 
@@ -170,15 +171,15 @@ int fwi_ws_inflater_next(fwi_ws_inflater *inflater, const uint8_t **ret_data, si
         if (rc == Z_STREAM_END)
             rc = inflateReset(stream); /* a last block inside a message: it goes on after it */
         if (rc != Z_OK && rc != Z_BUF_ERROR)
-            return rc == Z_MEM_ERROR ? UV_ENOMEM : FW_EPROTOCOL;
-        inflater->more = stream->avail_in || !stream->avail_out;
+            inflater->error = rc == Z_MEM_ERROR ? UV_ENOMEM : FW_EPROTOCOL;
+        inflater->more = !inflater->error && (stream->avail_in || !stream->avail_out);
         if (stream->avail_out < sizeof inflater->output) {
             *ret_data = inflater->output;
             *ret_len = sizeof inflater->output - stream->avail_out;
             return 1;
         }
     }
-    return 0;
+    return inflater->error;
 }
 
 bool fwi_ws_inflater_is_whole(const fwi_ws_inflater *inflater)
