@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define BYTEWISE_BYTES (80 * 1024) /* longer cases are not fed byte by byte */
+#define SHORT_BYTES 8192 /* longer cases are not fed byte by byte, and in random chops once */
 
 static size_t cases;
 
@@ -31,15 +31,25 @@ static void play(const char *id, const char *in, const char *out, bool server, s
     wst_fini(&end);
 }
 
+static bool is_short(const char *in)
+{
+    wst_bytes bytes = {.data = NULL};
+    wst_frames(&bytes, in, false);
+    size_t len = bytes.len;
+    wst_free(&bytes);
+    return len <= SHORT_BYTES;
+}
+
 static void check(const char *id, const char *in, const char *out)
 {
+    bool brief = is_short(in);
     cases++;
     srand((unsigned)cases);
     for (int server = 0; server < 2; server++) {
         play(id, in, out, server, SIZE_MAX);
-        if (strlen(in) < 4096 && !strchr(in, '*'))
+        if (brief)
             play(id, in, out, server, 1);
-        for (int seed = 0; seed < 3; seed++)
+        for (int seed = 0; seed < (brief ? 3 : 1); seed++)
             play(id, in, out, server, 0);
     }
 }
