@@ -1,6 +1,7 @@
 /* protobuf to JSON and back, of a message with every kind of field. */
 #include "fuzz.h"
 #include "sample.pb-c.h"
+#include "transcode.h"
 
 #include <cjson/cJSON.h>
 #include <fairway/codec.h>
@@ -25,6 +26,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
         FUZZ_CHECK(!fw_codec_decode_json(codec, type, out, out_len, NULL, &again, &error));
         char *a = cJSON_PrintUnformatted(json), *b = cJSON_PrintUnformatted(again);
         FUZZ_CHECK(a && b && !strcmp(a, b));
+        check_through_msgpack(json, a);
         cJSON_free(a);
         cJSON_free(b);
         cJSON_Delete(again);

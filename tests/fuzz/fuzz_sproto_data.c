@@ -1,5 +1,6 @@
 /* sproto's messages of a type with every kind of field, plain and packed, and packages. */
 #include "fuzz.h"
+#include "transcode.h"
 
 #include <cjson/cJSON.h>
 #include <fairway/sproto.h>
@@ -43,6 +44,7 @@ static void check_message(const uint8_t *data, size_t len)
         FUZZ_CHECK(used == out_len);
         char *a = cJSON_PrintUnformatted(json), *b = cJSON_PrintUnformatted(again);
         FUZZ_CHECK(a && b && !strcmp(a, b));
+        check_through_msgpack(json, a);
         cJSON_free(a);
         cJSON_free(b);
         cJSON_Delete(again);
