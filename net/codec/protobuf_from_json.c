@@ -20,8 +20,10 @@ static int fill_message(fwi_codec_run *run, ProtobufCMessage *message, const cJS
 static ProtobufCMessage *make_message(const ProtobufCMessageDescriptor *type)
 {
     ProtobufCMessage *message = calloc(1, type->sizeof_message);
-    if (message)
+    if (message && type->message_init)
         protobuf_c_message_init(type, message);
+    else if (message)
+        message->descriptor = type; /* of a descriptor set, which has no other beginnings than 0 */
     return message;
 }
 

@@ -39,9 +39,17 @@ static cJSON *make_float(float value)
     return cJSON_CreateNumber(strtod(text, NULL));
 }
 
+static int compare_values(const void *key, const void *value)
+{
+    int number = *(const int *)key, other = ((const ProtobufCEnumValue *)value)->value;
+    return number < other ? -1 : number > other;
+}
+
+/* Not with protobuf-c's own look-up, whose bounds overflow at INT_MAX. */
 static cJSON *make_enum(const ProtobufCEnumDescriptor *type, int number)
 {
-    const ProtobufCEnumValue *value = protobuf_c_enum_descriptor_get_value(type, number);
+    const ProtobufCEnumValue *value =
+        bsearch(&number, type->values, type->n_values, sizeof *value, compare_values);
     return value ? cJSON_CreateString(value->name) : cJSON_CreateNumber(number);
 }
 

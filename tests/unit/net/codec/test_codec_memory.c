@@ -9,7 +9,9 @@
 #endif
 
 #include <cjson/cJSON.h>
+#include <fairway/protobuf.h>
 #include <fairway/sproto.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <uv.h>
@@ -112,6 +114,29 @@ START_TEST(test_schema)
 }
 END_TEST
 
+#ifdef FWI_CODEC_PROTOBUF
+static int load_work(const void *arg)
+{
+    fw_protobuf *schema;
+    const fw_slice *set = arg;
+    int err = fw_protobuf_load(set->data, set->len, &schema, NULL);
+    if (!err)
+        fw_protobuf_destroy(schema);
+    return err;
+}
+
+START_TEST(test_descriptor_set)
+{
+    static uint8_t set[16 * 1024];
+    FILE *file = fopen(SAMPLE_DIR "/sample.desc", "rb");
+    ck_assert_ptr_nonnull(file);
+    size_t len = fread(set, 1, sizeof set, file);
+    fclose(file);
+    starve(load_work, &(fw_slice){set, len}, "descriptor set");
+}
+END_TEST
+#endif
+
 typedef struct message {
     const fw_codec *codec;
     const void *type;
@@ -213,6 +238,9 @@ int main(void)
     suite_add_tcase(suite, tc);
     tcase_add_test(tc, test_schema);
     tcase_add_test(tc, test_messages);
+#ifdef FWI_CODEC_PROTOBUF
+    tcase_add_test(tc, test_descriptor_set);
+#endif
     tcase_add_test(tc, test_calls);
     return fwt_main(suite);
 }

@@ -4,8 +4,9 @@
 #include "strict.pb-c.h"
 
 #include <cjson/cJSON.h>
-#include <fairway/codec.h>
+#include <fairway/protobuf.h>
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <uv.h>
@@ -13,12 +14,48 @@
 static const fw_codec *codec;
 static const ProtobufCMessageDescriptor *all, *inner, *strict;
 
+static fw_protobuf *schemas[3];
+
+static fw_protobuf *load(const char *path)
+{
+    char *set = NULL;
+    fw_protobuf *schema;
+    fw_codec_error error;
+    FILE *file = fopen(path, "rb");
+    ck_assert_msg(file != NULL, "%s", path);
+    set = malloc(64 * 1024);
+    size_t len = fread(set, 1, 64 * 1024, file);
+    fclose(file);
+    int err = fw_protobuf_load(set, len, &schema, &error);
+    free(set); /* nothing of it is kept */
+    ck_assert_msg(!err, "%s: %s", path, error.text);
+    return schema;
+}
+
 static void setup(void)
 {
     FWT_OK(fw_codec_get("protobuf", &codec));
-    all = &sample__all__descriptor;
-    inner = &sample__inner__descriptor;
-    strict = &strict__strict__descriptor;
+    schemas[0] = load(SAMPLE_DIR "/sample.desc");
+    schemas[1] = load(SAMPLE_DIR "/strict.desc");
+    schemas[2] = load(SAMPLE_DIR "/modern.desc");
+}
+
+static void teardown(void)
+{
+    fw_protobuf_destroy(schemas[0]);
+    fw_protobuf_destroy(schemas[1]);
+    fw_protobuf_destroy(schemas[2]);
+}
+
+/* The types as compiled in, or as loaded at run time. */
+static void choose(bool is_loaded)
+{
+    all = is_loaded ? fw_protobuf_get_type(schemas[0], "sample.All") : &sample__all__descriptor;
+    inner =
+        is_loaded ? fw_protobuf_get_type(schemas[0], "sample.Inner") : &sample__inner__descriptor;
+    strict =
+        is_loaded ? fw_protobuf_get_type(schemas[1], "strict.Strict") : &strict__strict__descriptor;
+    ck_assert(all && inner && strict);
 }
 
 static int decode(const ProtobufCMessageDescriptor *type, const char *hex,
@@ -74,6 +111,7 @@ static const char lists_json[] = "{\"numbers\":[1,-1,300],\"texts\":[\"a\",\"\"]
 
 START_TEST(test_pairs)
 {
+    choose(_i);
     const struct {
         const ProtobufCMessageDescriptor *type;
         const char *hex, *json;
@@ -105,6 +143,7 @@ END_TEST
 
 START_TEST(test_structs)
 {
+    choose(false);
     Sample__Inner message = SAMPLE__INNER__INIT;
     message.number = 5;
     message.text = (char *)"x";
@@ -128,6 +167,7 @@ END_TEST
 
 START_TEST(test_other_json)
 {
+    choose(_i);
     uint8_t *out;
     size_t len;
     char *text;
@@ -151,6 +191,7 @@ END_TEST
 
 START_TEST(test_json_refused)
 {
+    choose(_i);
     const struct {
         const ProtobufCMessageDescriptor *type;
         const char *json, *part;
@@ -192,6 +233,7 @@ END_TEST
 
 START_TEST(test_bytes_refused)
 {
+    choose(_i);
     const struct {
         const ProtobufCMessageDescriptor *type;
         const char *hex, *part;
@@ -213,6 +255,7 @@ END_TEST
 /* Inner.next in Inner.next: each level costs its sender a few bytes. */
 START_TEST(test_depth)
 {
+    choose(_i);
     enum { LEVELS = 20000 };
     uint8_t *bytes = malloc(LEVELS * 5), *at = bytes + LEVELS * 5, *end = at;
     for (size_t i = 0; i < LEVELS; i++) {
@@ -236,6 +279,7 @@ END_TEST
 
 START_TEST(test_count)
 {
+    choose(_i);
     fw_codec_limits limits = {.max_elements = 3};
     char *text;
     fw_codec_error error;
@@ -247,19 +291,151 @@ START_TEST(test_count)
 }
 END_TEST
 
+/* With presence, imports, aliases, and the largest number. */
+START_TEST(test_modern)
+{
+    static const char *const pairs[][2] = {
+        {"8002008a0200", "{\"maybe\":0,\"maybeText\":\"\"}"},
+        {"9a02031a0178", "{\"inner\":{\"text\":\"x\"}}"},
+        {"faffffff0f1000ffffffff07"
+         "80808080f8ffffffff01",
+         "{\"aliases\":[\"ZERO\",\"MOST\",\"LEAST\"]}"},
+    };
+    const ProtobufCMessageDescriptor *type = fw_protobuf_get_type(schemas[2], "modern.Modern");
+    ck_assert_ptr_nonnull(type);
+    ck_assert_ptr_nonnull(fw_protobuf_get_type(schemas[2], "sample.All"));
+    for (size_t i = 0; i < sizeof pairs / sizeof *pairs; i++) {
+        size_t len, out_len;
+        uint8_t *wanted = fwt_unhex(pairs[i][0], &len), *out;
+        char *text;
+        fw_codec_error error;
+        int err = decode(type, pairs[i][0], NULL, &text, &error);
+        ck_assert_msg(!err, "%s: %s", pairs[i][0], error.text);
+        char *zero = strstr(text, "NULL"); /* either name of 0 will do */
+        if (zero)
+            memcpy(zero, "ZERO", 4);
+        ck_assert_str_eq(text, pairs[i][1]);
+        FWT_OK(encode(type, pairs[i][1], &out, &out_len, NULL));
+        fwt_assert_bytes(out, out_len, wanted, len, text);
+        cJSON_free(text);
+        free(out);
+        free(wanted);
+    }
+}
+END_TEST
+
+/* What a descriptor set may get wrong: each case is one file with the package p. */
+START_TEST(test_sets_refused)
+{
+    static const struct {
+        const char *hex, *part;
+    } cases[] = {
+        {"", "without a message"},
+        {"0a", "malformed"},
+        {"0a05"
+         "2201"
+         "00"
+         "1200",
+         "malformed"},
+        {"0a02"
+         "2200",
+         "a name is missing"},
+        /* message A { field number 1, optional, group x } */
+        {"0a10"
+         "220e"
+         "0a0141"
+         "1209"
+         "0a0178"
+         "1801"
+         "2001"
+         "280a",
+         "A.x: type 10 is not supported"},
+        {"0a10"
+         "220e"
+         "0a0141"
+         "1209"
+         "0a0178"
+         "1800"
+         "2001"
+         "2805",
+         "A.x: its number is out of range"},
+        {"0a10"
+         "220e"
+         "0a0141"
+         "1209"
+         "0a0178"
+         "1801"
+         "2001"
+         "280b",
+         "A.x: its type is not in the set"},
+        {"0a1b"
+         "2219"
+         "0a0141"
+         "1209"
+         "0a0178"
+         "1801"
+         "2001"
+         "2805"
+         "1209"
+         "0a0179"
+         "1801"
+         "2001"
+         "2805",
+         "A has the number 1 twice"},
+        {"0a1b"
+         "2219"
+         "0a0141"
+         "1209"
+         "0a0178"
+         "1801"
+         "2001"
+         "2805"
+         "1209"
+         "0a0178"
+         "1802"
+         "2001"
+         "2805",
+         "A has x twice"},
+        {"0a0a"
+         "22030a0141"
+         "22030a0141",
+         "A is there twice"},
+        {"0a08"
+         "22030a0141"
+         "70e807",
+         "editions"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        size_t len;
+        uint8_t *set = fwt_unhex(cases[i].hex, &len);
+        fw_protobuf *schema;
+        fw_codec_error error;
+        int err = fw_protobuf_load(set, len, &schema, &error);
+        ck_assert_msg(err == FW_ESCHEMA, "%s: %s", cases[i].hex, fw_error_name(err));
+        ck_assert_msg(strstr(error.text, cases[i].part) != NULL, "%s: %s", cases[i].hex,
+                      error.text);
+        free(set);
+    }
+    ck_assert_ptr_null(fw_protobuf_get_type(schemas[0], "sample.None"));
+    ck_assert_ptr_nonnull(fw_protobuf_get_type(schemas[1], "strict.Strict.Part"));
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("protobuf");
     TCase *tc = tcase_create("protobuf");
-    tcase_add_checked_fixture(tc, setup, NULL);
+    tcase_add_checked_fixture(tc, setup, teardown);
     tcase_set_timeout(tc, 60);
     suite_add_tcase(suite, tc);
-    tcase_add_test(tc, test_pairs);
+    tcase_add_loop_test(tc, test_pairs, 0, 2);
     tcase_add_test(tc, test_structs);
-    tcase_add_test(tc, test_other_json);
-    tcase_add_test(tc, test_json_refused);
-    tcase_add_test(tc, test_bytes_refused);
-    tcase_add_test(tc, test_depth);
-    tcase_add_test(tc, test_count);
+    tcase_add_loop_test(tc, test_other_json, 0, 2);
+    tcase_add_loop_test(tc, test_json_refused, 0, 2);
+    tcase_add_loop_test(tc, test_bytes_refused, 0, 2);
+    tcase_add_loop_test(tc, test_depth, 0, 2);
+    tcase_add_loop_test(tc, test_count, 0, 2);
+    tcase_add_test(tc, test_modern);
+    tcase_add_test(tc, test_sets_refused);
     return fwt_main(suite);
 }
