@@ -7,6 +7,7 @@
 #include "session/broadcast.h"
 
 #include <fairway/error.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <uv.h>
@@ -115,6 +116,13 @@ static void on_listener_closed(fw_listener *listener, void *arg)
 
 /* ---- life ---- */
 
+static bool speaks_tls(const char *url)
+{
+    char scheme[16] = "";
+    (void)sscanf(url, "%15[^:]", scheme);
+    return fw_transport_can(scheme) & FW_TRANSPORT_TLS;
+}
+
 int fw_server_listen(fw_server *server, const char *url, const char **ret_url)
 {
     if (server->ending)
@@ -126,7 +134,7 @@ int fw_server_listen(fw_server *server, const char *url, const char **ret_url)
     fw_listener_options options = {.high_water_bytes = server->rules->queue_bytes,
                                    .messages = server->rules->framing.messages,
                                    .max_message_bytes = fwi_session_message_bytes(server->rules),
-                                   .tls = server->options.tls,
+                                   .tls = speaks_tls(url) ? server->options.tls : NULL,
                                    .on_accept = on_accept,
                                    .on_closed = on_listener_closed,
                                    .arg = entrance};

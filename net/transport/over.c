@@ -374,6 +374,12 @@ static int lower_url(const fw_url *url, const char *scheme, const char *const *o
     return FW_OK;
 }
 
+/* TLS is spoken by the lower connection, if it is able to. */
+static fw_tls *lower_tls(const fwi_over_request *request, fw_tls *tls)
+{
+    return fw_transport_can(request->lower_scheme) & FW_TRANSPORT_TLS ? tls : NULL;
+}
+
 int fwi_over_dial(fw_loop *loop, const fw_url *url, const fw_conn_options *options,
                   const fwi_over_request *request, fw_conn **ret_conn)
 {
@@ -391,7 +397,7 @@ int fwi_over_dial(fw_loop *loop, const fw_url *url, const fw_conn_options *optio
     if (!err) {
         fw_conn_options lower_options = {.dial_timeout_ms = options->dial_timeout_ms,
                                          .high_water_bytes = most_below(options->high_water_bytes),
-                                         .tls = options->tls,
+                                         .tls = lower_tls(request, options->tls),
                                          .events = lower_events,
                                          .arg = conn};
         err = fwi_conn_dial_url(loop, &lower, &lower_options, &conn->lower);
@@ -489,7 +495,7 @@ int fwi_over_listen(fw_loop *loop, const fw_url *url, const fw_listener_options 
         fw_listener_options lower_options = {.backlog = options->backlog,
                                              .high_water_bytes =
                                                  most_below(options->high_water_bytes),
-                                             .tls = options->tls,
+                                             .tls = lower_tls(request, options->tls),
                                              .handshake_timeout_ms = options->handshake_timeout_ms,
                                              .max_handshakes = options->max_handshakes,
                                              .on_accept = on_accept,

@@ -4,17 +4,10 @@
 #include <string.h>
 
 static const fwi_transport *const transports[] = {
-    &fwi_transport_kcp,
-    &fwi_transport_kcps,
-    &fwi_transport_mem,
-    &fwi_transport_snet,
-    &fwi_transport_tcp,
-    &fwi_transport_tls,
-    &fwi_transport_udp,
-    &fwi_transport_unix,
+    &fwi_transport_kcp, &fwi_transport_kcps, &fwi_transport_mem, &fwi_transport_snet,
+    &fwi_transport_tcp, &fwi_transport_tls,  &fwi_transport_udp, &fwi_transport_unix,
 #ifdef FWI_NET_WS
-    &fwi_transport_ws,
-    &fwi_transport_wss,
+    &fwi_transport_ws,  &fwi_transport_wss,
 #endif
 };
 
@@ -55,11 +48,13 @@ int fwi_transport_flag(const fw_url *url, const char *name, bool *ret_flag)
     return !value || *ret_flag || !strcmp(value, "0") ? FW_OK : FW_EOPTION;
 }
 
-int fwi_transport_mode(const fwi_transport *transport, bool messages, size_t max_message_bytes,
-                       bool *ret_messages, size_t *ret_max_message_bytes)
+int fwi_transport_mode(const fwi_transport *transport, const fw_tls *tls, bool messages,
+                       size_t max_message_bytes, bool *ret_messages, size_t *ret_max_message_bytes)
 {
     if (messages && !(transport->abilities & FW_TRANSPORT_MESSAGES))
         return FW_EOPTION;
+    if (tls && !(transport->abilities & FW_TRANSPORT_TLS))
+        return FW_EOPTION; /* or what is thought to be encrypted would not be */
     if (max_message_bytes > INT32_MAX)
         return FW_EOPTION;
     *ret_messages = messages || !(transport->abilities & FW_TRANSPORT_STREAM);

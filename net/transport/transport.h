@@ -128,8 +128,8 @@ int fwi_transport_check_params(const fw_url *url, const char *const *known);
 int fwi_transport_flag(const fw_url *url, const char *name, bool *ret_flag);
 
 /* Messages or a stream, and the limit, as the transport can it. FW_EOPTION. */
-int fwi_transport_mode(const fwi_transport *transport, bool messages, size_t max_message_bytes,
-                       bool *ret_messages, size_t *ret_max_message_bytes);
+int fwi_transport_mode(const fwi_transport *transport, const fw_tls *tls, bool messages,
+                       size_t max_message_bytes, bool *ret_messages, size_t *ret_max_message_bytes);
 
 /* As the public functions, of a URL that is parsed already. */
 int fwi_conn_dial_url(fw_loop *loop, const fw_url *url, const fw_conn_options *options,

@@ -175,7 +175,7 @@ typedef struct fw_server_options {
     uint32_t max_queue_frames;       /* each session's; 0: by bytes only */
     fw_session_timeouts timeouts;    /* each session's */
     fw_compression compression;
-    fw_tls *tls; /* as in fw_listener_options */
+    fw_tls *tls; /* of those of its listeners that speak TLS */
     /* A session came. The callee sets its events before it returns. */
     void (*on_session)(fw_server *server, fw_session *session, void *arg);
     /* Last, after the last session's; may be NULL. */

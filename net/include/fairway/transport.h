@@ -24,7 +24,8 @@ typedef enum fw_transport_ability {
     FW_TRANSPORT_MESSAGES = 2, /* messages with their boundaries */
     FW_TRANSPORT_RELIABLE = 4, /* all that was written arrives, in order, or the connection ends */
     FW_TRANSPORT_HALF_CLOSE = 8, /* fw_conn_shutdown */
-    FW_TRANSPORT_SECURE = 16     /* encrypted, and the peer can be known */
+    FW_TRANSPORT_SECURE = 16,    /* encrypted, and the peer can be known */
+    FW_TRANSPORT_TLS = 32        /* by TLS: takes an fw_tls */
 } fw_transport_ability;
 
 /* The abilities of a URL's scheme, 0 if it is unknown. Any thread. */
@@ -58,7 +59,8 @@ typedef struct fw_conn_options {
     bool messages;            /* false: a stream, unless the transport only has messages */
     size_t max_message_bytes; /* 0: 1 MiB. A longer one is not sent (FW_EFRAMESIZE); a longer one
                                  that comes in ends the connection */
-    fw_tls *tls; /* for secure transports, instead of their URL's parameters; or NULL */
+    fw_tls *tls; /* for those with FW_TRANSPORT_TLS, instead of their URL's parameters; with others
+                    FW_EOPTION; or NULL */
     fw_conn_events events;
     void *arg; /* given to every event */
 } fw_conn_options;

@@ -215,8 +215,8 @@ static int listen_tls(fw_loop *loop, const fw_url *url, const fw_listener_option
 
 const fwi_transport fwi_transport_tls = {
     .scheme = "tls",
-    .abilities =
-        FW_TRANSPORT_STREAM | FW_TRANSPORT_RELIABLE | FW_TRANSPORT_HALF_CLOSE | FW_TRANSPORT_SECURE,
+    .abilities = FW_TRANSPORT_STREAM | FW_TRANSPORT_RELIABLE | FW_TRANSPORT_HALF_CLOSE |
+                 FW_TRANSPORT_SECURE | FW_TRANSPORT_TLS,
     .dial = dial,
     .listen = listen_tls,
 };

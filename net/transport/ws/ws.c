@@ -395,8 +395,8 @@ const fwi_transport fwi_transport_ws = {
 
 const fwi_transport fwi_transport_wss = {
     .scheme = "wss",
-    .abilities =
-        FW_TRANSPORT_STREAM | FW_TRANSPORT_MESSAGES | FW_TRANSPORT_RELIABLE | FW_TRANSPORT_SECURE,
+    .abilities = FW_TRANSPORT_STREAM | FW_TRANSPORT_MESSAGES | FW_TRANSPORT_RELIABLE |
+                 FW_TRANSPORT_SECURE | FW_TRANSPORT_TLS,
     .dial = dial,
     .listen = listen_ws,
 };

@@ -182,6 +182,9 @@ START_TEST(parameters_that_cannot_be_are_refused)
     expect_no_dial("tls:/path", NULL, FW_EURL);
     expect_no_dial("tls://127.0.0.1:1?verify=0", of_client, FW_EOPTION);
     expect_no_dial("tls://127.0.0.1:1", of_server, FW_EOPTION);
+    /* Who gives TLS's options does not want to speak without. */
+    expect_no_dial("tcp://127.0.0.1:1", of_client, FW_EOPTION);
+    expect_no_listener("tcp://127.0.0.1:0", of_server, FW_EOPTION);
     expect_no_listener("tls://127.0.0.1:0", NULL, FW_EOPTION);
     expect_no_listener("tls://127.0.0.1:0?verify=1", NULL, FW_EOPTION);
     expect_no_listener("tls://127.0.0.1:0?server_name=x", NULL, FW_EOPTION);
