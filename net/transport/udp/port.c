@@ -11,6 +11,7 @@
 #define BATCH_BYTES      (128 * 1024)
 #define BATCH_FIRST      2048
 #define ROUNDS           8                 /* of reading, before others have their turn */
+#define OWN_BUF_BYTES    (1024 * 1024)     /* asked of the kernel for one session */
 #define SHARED_BUF_BYTES (4 * 1024 * 1024) /* asked of the kernel for a port of many sessions */
 
 struct outgoing {
@@ -253,15 +254,12 @@ static int open_socket(const fwi_udp_address *address, bool connected, int *ret_
     int fd = socket(address->any.sa_family, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (fd < 0)
         return uv_translate_sys_error(errno);
-    int bytes = SHARED_BUF_BYTES, err;
-    if (connected) {
-        err = connect(fd, &address->any, fwi_udp_address_len(address));
-    } else {
-        /* As much as the system allows; what does not fit is lost, and that is bearable. */
-        setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &bytes, sizeof bytes);
-        setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &bytes, sizeof bytes);
-        err = bind(fd, &address->any, fwi_udp_address_len(address));
-    }
+    /* As much as the system allows; what does not fit is lost, and that is bearable. */
+    int bytes = connected ? OWN_BUF_BYTES : SHARED_BUF_BYTES;
+    setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &bytes, sizeof bytes);
+    setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &bytes, sizeof bytes);
+    int err = connected ? connect(fd, &address->any, fwi_udp_address_len(address))
+                        : bind(fd, &address->any, fwi_udp_address_len(address));
     if (err) {
         err = uv_translate_sys_error(errno);
         close(fd);
