@@ -131,17 +131,17 @@ END_TEST
 
 /* ---- over connections ---- */
 
-static void echo_all(const char *url, fw_framing framing, fw_compression compression)
+static void echo(const char *url, fw_framing framing, fw_compression compression, size_t most)
 {
     static uint8_t data[300000];
-    static const size_t sizes[] = {0, 1, 127, 128, 255, 256, 5000, 300000};
+    static const size_t sizes[] = {1, 0, 127, 128, 255, 256, 1000, 5000, 300000};
     for (size_t i = 0; i < sizeof data; i++)
         data[i] = (uint8_t)(i / 7 % 251);
     ends.at_server.echo = true;
     ends_listen(&ends, url, (fw_server_options){.framing = framing, .compression = compression});
     end_dial(&client, fw_server_url(ends.server),
              (fw_session_options){.framing = framing, .compression = compression});
-    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes && sizes[i] <= most; i++) {
         size_t bytes = client.bytes;
         FWT_OK(fw_session_send(client.session, data, sizes[i]));
         fwt_run_count(&client.frames, i + 1, ENDS_WAIT_MS);
@@ -150,6 +150,11 @@ static void echo_all(const char *url, fw_framing framing, fw_compression compres
     }
     end_close(&client);
     ends_close(&ends);
+}
+
+static void echo_all(const char *url, fw_framing framing, fw_compression compression)
+{
+    echo(url, framing, compression, SIZE_MAX);
 }
 
 START_TEST(custom_frames_echo)
@@ -164,12 +169,19 @@ START_TEST(messages_echo)
 }
 END_TEST
 
-/* Layers: the account of what was sent holds above them, too. */
-START_TEST(sessions_stand_on_layers)
+START_TEST(sessions_stand_on_other_transports)
 {
-    if (!fw_transport_can("ws"))
-        return; /* not in this build */
-    echo_all("ws://127.0.0.1:0/", (fw_framing){.messages = _i}, (fw_compression){0});
+    static const struct {
+        const char *scheme, *url;
+        bool messages;
+        size_t most;
+    } cases[] = {{"ws", "ws://127.0.0.1:0/", false, SIZE_MAX},
+                 {"ws", "ws://127.0.0.1:0/", true, SIZE_MAX},
+                 {"kcp", "kcp://127.0.0.1:0", false, SIZE_MAX},
+                 {"udp", "udp://127.0.0.1:0", true, 1000}};
+    if (fw_transport_can(cases[_i].scheme)) /* it may not be in this build */
+        echo(cases[_i].url, (fw_framing){.messages = cases[_i].messages}, (fw_compression){0},
+             cases[_i].most);
 }
 END_TEST
 
@@ -344,7 +356,7 @@ int main(void)
     tcase_add_test(tcase, custom_framings_are_not_trusted);
     tcase_add_test(tcase, custom_frames_echo);
     tcase_add_test(tcase, messages_echo);
-    tcase_add_loop_test(tcase, sessions_stand_on_layers, 0, 2);
+    tcase_add_loop_test(tcase, sessions_stand_on_other_transports, 0, 4);
     tcase_add_loop_test(tcase, completions_are_told_above_layers, 0, 2);
     tcase_add_test(tcase, packing_layers_are_not_early);
     tcase_add_test(tcase, messages_need_a_transport_that_has_them);
