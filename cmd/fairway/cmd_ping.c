@@ -9,6 +9,7 @@
  * is not any more.
  */
 #include "cli.h"
+#include "echo.h"
 #include "ping_packet.h"
 
 #include <fairway/transport.h>
@@ -245,7 +246,8 @@ static void on_next(uv_timer_t *timer)
         return; /* it would measure our own queue */
     uint64_t number = ping->sent + 1;
     size_t len = ping_write(ping->packet, number, ping->size);
-    int err = fw_conn_write(ping->conn, ping->packet, len);
+    size_t skip = fw_conn_has_messages(ping->conn) ? PING_LENGTH_BYTES : 0;
+    int err = fw_conn_write(ping->conn, ping->packet + skip, len - skip);
     if (err) {
         finish(ping, cli_fail_error(ping->url, err, NULL));
         return;
@@ -299,16 +301,17 @@ static void on_data(fw_conn *conn, const uint8_t *data, size_t len, void *arg)
     ping_answer answer;
     if (ping->state != PINGING)
         return;
-    if (fw_conn_has_messages(conn))
-        ping->reader.len = 0; /* each begins anew */
+    if (fw_conn_has_messages(conn)) {
+        if (ping_read_message(&ping->reader, data, len, &answer))
+            ping->damaged++;
+        else
+            take(ping, &answer);
+        len = 0;
+    }
     while (len) {
         size_t taken;
         bool has_answer;
         int err = ping_reader_push(&ping->reader, data, len, &taken, &has_answer, &answer);
-        if (err && fw_conn_has_messages(conn)) {
-            ping->damaged++;
-            break;
-        }
         if (err) {
             finish(ping, cli_fail_error(ping->url, err, "this is no answer of an echo service"));
             return;
@@ -342,6 +345,7 @@ static int run(struct ping *ping, const char *url)
         return rc;
     fw_conn_options options = {
         .dial_timeout_ms = cli->timeout_ms,
+        .messages = cli_echo_wants_messages(url),
         .max_message_bytes = PING_MAX_SIZE + 2 * PING_HEAD_SIZE,
         .events = {.on_open = on_open, .on_data = on_data, .on_closed = on_closed},
         .arg = ping};

@@ -6,6 +6,7 @@
 
 #include <fairway/error.h>
 #include <stdlib.h>
+#include <string.h>
 #include <uv.h>
 
 #define MAX_PEERS        10000
@@ -106,12 +107,18 @@ static void on_listener_closed(fw_listener *listener, void *arg)
     free_if_over(echo);
 }
 
+bool cli_echo_wants_messages(const char *url)
+{
+    return !strncmp(url, "ws:", 3) || !strncmp(url, "wss:", 4);
+}
+
 int cli_echo_new(fw_loop *loop, const char *url, cli_echo **ret_echo)
 {
     cli_echo *echo = calloc(1, sizeof *echo);
     if (!echo)
         return UV_ENOMEM;
     fw_listener_options options = {.high_water_bytes = HIGH_WATER_BYTES,
+                                   .messages = cli_echo_wants_messages(url),
                                    .on_accept = on_accept,
                                    .on_closed = on_listener_closed,
                                    .arg = echo};

@@ -13,4 +13,8 @@ const char *cli_echo_url(const cli_echo *echo);
 /* Stops listening and closes all connections; then on_closed, and it is freed. */
 void cli_echo_close(cli_echo *echo, void (*on_closed)(void *arg), void *arg);
 
+/* True where both a stream and messages are to be had, and the ends of messages are kept: with ws.
+ */
+bool cli_echo_wants_messages(const char *url);
+
 #endif

@@ -5,7 +5,7 @@
 #include <string.h>
 #include <uv.h>
 
-#define LENGTH_BYTES 4
+#define LENGTH_BYTES PING_LENGTH_BYTES
 #define MORE_BYTES   4096 /* of an answer: an error's text, metadata */
 
 enum { CMD = 1, FLAG = 2, SEQUENCE = 3, URI = 5, BODY = 7 };
@@ -173,4 +173,10 @@ int ping_reader_push(ping_reader *reader, const uint8_t *data, size_t len, size_
     fw_slice packet = {reader->buffer + LENGTH_BYTES, reader->len - LENGTH_BYTES};
     reader->len = 0;
     return parse(packet, reader->size, ret_answer);
+}
+
+int ping_read_message(const ping_reader *reader, const uint8_t *data, size_t len,
+                      ping_answer *ret_answer)
+{
+    return parse((fw_slice){data, len}, reader->size, ret_answer);
 }

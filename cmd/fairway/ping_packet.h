@@ -5,16 +5,17 @@
  *
  *     length uint32 little-endian, of what follows | 1 Cmd | 2 Flag | 3 Sequence | 5 Uri | 7 Body
  *
- * Protobuf, see net/rpc/walle. Over messages it is the same, one packet a message. No socket and no
- * clock.
+ * Protobuf, see net/rpc/walle. Where there are messages, one packet is one of them, without its
+ * length. No socket and no clock.
  */
 #ifndef PING_PACKET_H
 #define PING_PACKET_H
 
 #include <fairway/base.h>
 
-#define PING_MAX_SIZE  1000000
-#define PING_HEAD_SIZE 64 /* more than what stands before the bytes */
+#define PING_MAX_SIZE     1000000
+#define PING_HEAD_SIZE    64 /* more than what stands before the bytes */
+#define PING_LENGTH_BYTES 4
 
 /* Writes packet `number` with size bytes at out, which has room for PING_HEAD_SIZE more; its
  * length. */
@@ -40,5 +41,8 @@ void ping_reader_fini(ping_reader *reader);
 FW_MUST_CHECK int ping_reader_push(ping_reader *reader, const uint8_t *data, size_t len,
                                    size_t *ret_taken, bool *ret_has_answer,
                                    ping_answer *ret_answer);
+/* The same of a packet that came as a message. */
+FW_MUST_CHECK int ping_read_message(const ping_reader *reader, const uint8_t *data, size_t len,
+                                    ping_answer *ret_answer);
 
 #endif

@@ -36,11 +36,13 @@ static int grow(fwi_id_table *table)
 
 int fwi_id_table_add(fwi_id_table *table, void *object, uint64_t *ret_id)
 {
-    if (table->count * 2 >= table->capacity) {
-        int err = table->capacity > table->max_id / 2 ? FW_ELIMIT : grow(table);
+    if (table->count * 2 >= table->capacity && table->capacity <= table->max_id) {
+        int err = grow(table);
         if (err)
             return err;
     }
+    if (table->count >= table->max_id) /* so there is a free place */
+        return FW_ELIMIT;
     uint64_t id = table->last_id;
     fwi_id_entry *entry;
     do {

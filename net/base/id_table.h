@@ -22,7 +22,7 @@ typedef struct fwi_id_table {
     uint64_t max_id; /* ids wrap after it */
 } fwi_id_table;
 
-/* max_id is UINT32_MAX or UINT64_MAX, as the wire has it. Allocates nothing yet. */
+/* max_id is 2^n - 1, at least 15, as the wire has it. Allocates nothing yet. */
 FWI_API void fwi_id_table_init(fwi_id_table *table, uint64_t max_id);
 FWI_API void fwi_id_table_fini(fwi_id_table *table);
 /* Gives the object the next free id. UV_ENOMEM, or FW_ELIMIT when every id is in use. */

@@ -27,7 +27,7 @@ static int decode(const uint8_t *data, size_t len, fw_rpc_field *metadata_room,
     ret_packet->metadata_count = packet.metadata_count;
     if (ret_packet->kind != FW_PACKET_RESPONSE || !(packet.flag & FWI_WALLE_FLAG_EXCEPTION))
         return FW_OK;
-    fwi_walle_error error = {.code = 0};
+    fwi_rpc_error error = {.code = 0};
     err = fwi_walle_error_decode(&error, packet.body);
     ret_packet->is_error = true;
     ret_packet->error.code = error.code;
@@ -38,7 +38,7 @@ static int decode(const uint8_t *data, size_t len, fw_rpc_field *metadata_room,
 
 static int encode_error(const fw_packet *packet, fw_rpc_error_format format, fw_slice *ret_body)
 {
-    fwi_walle_error error = {.code = packet->error.code, .logic = packet->error.logic};
+    fwi_rpc_error error = {.code = packet->error.code, .logic = packet->error.logic};
     memcpy(error.text, packet->error.text, sizeof error.text);
     return fwi_walle_error_encode(&error, format, ret_body);
 }
@@ -48,7 +48,7 @@ static int encode(const fw_packet *from, uint8_t **ret_data, size_t *ret_len, vo
     static const int32_t commands[] = {[FW_PACKET_REQUEST] = FWI_WALLE_REQUEST,
                                        [FW_PACKET_RESPONSE] = FWI_WALLE_RESPONSE,
                                        [FW_PACKET_ONEWAY] = FWI_WALLE_ONEWAY};
-    if (from->metadata_count > FWI_WALLE_MAX_METADATA)
+    if (from->metadata_count > FWI_RPC_MAX_METADATA)
         return FW_EOPTION;
     fwi_walle_packet packet = {.cmd = commands[from->kind],
                                .flag = from->flags,

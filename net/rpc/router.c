@@ -44,6 +44,8 @@ void fwi_routes_fini(fwi_routes *routes)
 
 struct fw_rpc_router {
     fwi_routes routes; /* -> fwi_rpc_route, each under one key */
+    fwi_rpc_step steps[FW_RPC_MAX_INTERCEPTORS];
+    size_t step_count;
 };
 
 int fw_rpc_router_create(fw_rpc_router **ret_router)
@@ -69,18 +71,18 @@ void fw_rpc_router_destroy(fw_rpc_router *router)
     free(router);
 }
 
-static fwi_rpc_route *route_new(fw_rpc_handler_fn handler, void *arg)
+static fwi_rpc_route *route_new(const fw_rpc_router *router, fw_rpc_handler_fn handler, void *arg)
 {
     fwi_rpc_route *route = malloc(sizeof *route);
     if (route)
-        *route = (fwi_rpc_route){handler, arg};
+        *route = (fwi_rpc_route){router, handler, arg};
     return route;
 }
 
 int fw_rpc_router_add(fw_rpc_router *router, const char *method, fw_rpc_handler_fn handler,
                       void *arg)
 {
-    fwi_rpc_route *route = route_new(handler, arg);
+    fwi_rpc_route *route = route_new(router, handler, arg);
     int err = route ? fwi_routes_add_name(&router->routes, method, route) : UV_ENOMEM;
     if (err)
         free(route);
@@ -90,7 +92,7 @@ int fw_rpc_router_add(fw_rpc_router *router, const char *method, fw_rpc_handler_
 int fw_rpc_router_add_number(fw_rpc_router *router, uint32_t number, fw_rpc_handler_fn handler,
                              void *arg)
 {
-    fwi_rpc_route *route = route_new(handler, arg);
+    fwi_rpc_route *route = route_new(router, handler, arg);
     int err = route ? fwi_routes_add_number(&router->routes, number, route) : UV_ENOMEM;
     if (err)
         free(route);
@@ -101,4 +103,17 @@ const fwi_rpc_route *fwi_rpc_router_find(const fw_rpc_router *router, uint32_t n
                                          fw_slice method)
 {
     return router ? fwi_routes_find(&router->routes, number, method) : NULL;
+}
+
+int fw_rpc_router_use(fw_rpc_router *router, fw_rpc_handler_fn middleware, void *arg)
+{
+    if (router->step_count == FW_RPC_MAX_INTERCEPTORS)
+        return FW_ELIMIT;
+    router->steps[router->step_count++] = (fwi_rpc_step){middleware, arg};
+    return FW_OK;
+}
+
+const fwi_rpc_step *fwi_rpc_router_step(const fwi_rpc_route *route, size_t place)
+{
+    return place < route->router->step_count ? &route->router->steps[place] : NULL;
 }

@@ -20,12 +20,20 @@ void *fwi_routes_find(const fwi_routes *routes, uint32_t number, fw_slice name);
 void fwi_routes_fini(fwi_routes *routes);
 
 typedef struct fwi_rpc_route {
+    const fw_rpc_router *router;
     fw_rpc_handler_fn handler;
     void *arg;
 } fwi_rpc_route;
 
+typedef struct fwi_rpc_step {
+    fw_rpc_handler_fn fn;
+    void *arg;
+} fwi_rpc_step;
+
 /* As fwi_routes_find. router may be NULL. */
 const fwi_rpc_route *fwi_rpc_router_find(const fw_rpc_router *router, uint32_t number,
                                          fw_slice method);
+/* The middleware that comes in this place before the route's handler; NULL: there is no more. */
+const fwi_rpc_step *fwi_rpc_router_step(const fwi_rpc_route *route, size_t place);
 
 #endif

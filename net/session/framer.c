@@ -144,7 +144,7 @@ static int measure(fwi_framer *framer, const uint8_t *data, size_t len, size_t *
             return seen == custom->max_header_bytes ? FW_EPROTOCOL : FW_OK;
         if ((size_t)n > seen)
             return FW_EPROTOCOL;
-        framer->header_bytes = (uint8_t)n;
+        framer->header_bytes = (uint16_t)n;
     } else {
         payload = get_length(framing, data);
         framer->header_bytes = framing->length_bytes;

@@ -17,8 +17,8 @@ typedef struct fwi_framer {
     size_t input_len;
     uint8_t *partial;
     size_t partial_len, partial_capacity;
-    uint8_t header_bytes; /* of the frame that next has given */
-    bool partial_used;    /* the partial frame was handed out by the last next */
+    uint16_t header_bytes; /* of the frame that next has given */
+    bool partial_used;     /* the partial frame was handed out by the last next */
 } fwi_framer;
 
 /* Checks the framing and fills in defaults. FW_EOPTION. */

@@ -12,7 +12,7 @@ static int same(fw_slice a, fw_slice b)
 
 static void check_packet(const uint8_t *data, size_t len)
 {
-    static fw_rpc_field room[FWI_WALLE_MAX_METADATA], again_room[FWI_WALLE_MAX_METADATA];
+    static fw_rpc_field room[FWI_RPC_MAX_METADATA], again_room[FWI_RPC_MAX_METADATA];
     fwi_walle_packet packet, again;
     if (fwi_walle_decode(&packet, room, data, len))
         return;
@@ -30,7 +30,7 @@ static void check_packet(const uint8_t *data, size_t len)
 
 static void check_error(const uint8_t *data, size_t len)
 {
-    fwi_walle_error error;
+    fwi_rpc_error error;
     if (!fwi_walle_error_decode(&error, (fw_slice){data, len}))
         FUZZ_CHECK(memchr(error.text, 0, sizeof error.text));
 }

@@ -1,6 +1,7 @@
 /*
- * Remote calls over a session: request and response, and one-way notifications, in both directions
- * on one connection. The protocol is walle's packet (net/rpc/walle/README.md has the table).
+ * Remote calls: request and response, one-way notifications, pings and subscriptions, in both
+ * directions on one connection of any transport. The engine is one; what is on the wire is the
+ * protocol's, chosen by its name (net/rpc/README.md has the list and what each is able to tell).
  *
  * Every call ends exactly once: with a reply, an error of the peer, its deadline, or the
  * connection.
@@ -16,6 +17,7 @@ typedef struct fw_rpc fw_rpc;                 /* one end of a connection */
 typedef struct fw_rpc_router fw_rpc_router;   /* the methods that an end offers */
 typedef struct fw_rpc_request fw_rpc_request; /* one request, at the end that answers */
 typedef struct fw_rpc_server fw_rpc_server;
+typedef struct fw_rpc_topics fw_rpc_topics; /* who has subscribed to what, at the serving end */
 
 /* A metadata entry; names and values are UTF-8. */
 typedef struct fw_rpc_field {
@@ -25,9 +27,18 @@ typedef struct fw_rpc_field {
 /* Error codes on the wire that are not of an application (which has LogicError set and its own
  * codes). */
 enum {
-    FW_RPC_CODE_INTERNAL = 1, /* walle's "unkown error" */
-    FW_RPC_CODE_NO_METHOD = 9 /* ours: walle leaves the caller to its timeout */
+    FW_RPC_CODE_INTERNAL = 1,  /* walle's "unkown error" */
+    FW_RPC_CODE_MALFORMED = 3, /* the request cannot be read */
+    FW_RPC_CODE_TIMEOUT = 5,   /* its deadline had come before it was run */
+    FW_RPC_CODE_NO_METHOD = 9, /* ours, like the next: walle leaves the caller to its timeout */
+    FW_RPC_CODE_BUSY = 10      /* too many requests in work (max_requests) */
 };
+
+/* Metadata of a request with the time that its caller waits, in ms, as decimal digits: see
+ * tell_deadlines. */
+#define FW_RPC_TIMEOUT_FIELD    "fw-timeout-ms"
+
+#define FW_RPC_MAX_INTERCEPTORS 16
 
 /* What is sent: a call or a notification. */
 typedef struct fw_rpc_message {
@@ -73,6 +84,15 @@ FW_API FW_MUST_CHECK int fw_rpc_router_add(fw_rpc_router *router, const char *me
                                            fw_rpc_handler_fn handler, void *arg);
 FW_API FW_MUST_CHECK int fw_rpc_router_add_number(fw_rpc_router *router, uint32_t number,
                                                   fw_rpc_handler_fn handler, void *arg);
+/* Adds a step before every handler of the router; they run in the order of adding. A step goes on
+ * with fw_rpc_request_next (at once, or later with a kept request), or answers by itself: then
+ * neither the later steps nor the handler run. FW_ELIMIT: there are FW_RPC_MAX_INTERCEPTORS. */
+FW_API FW_MUST_CHECK int fw_rpc_router_use(fw_rpc_router *router, fw_rpc_handler_fn middleware,
+                                           void *arg);
+/* Goes on to the next step, or to the handler; of a kept request that was canceled meanwhile,
+ * ends it. A kept request may be gone when this returns; one that is run this way must be answered.
+ */
+FW_API void fw_rpc_request_next(fw_rpc_request *request);
 
 /* What was asked; borrowed from the request. */
 FW_API fw_slice fw_rpc_request_method(const fw_rpc_request *request);
@@ -84,25 +104,63 @@ FW_API fw_slice fw_rpc_request_metadata(const fw_rpc_request *request, const cha
 FW_API bool fw_rpc_request_is_oneway(const fw_rpc_request *request);
 /* The connection it came on, for calls back; NULL once that is closed. */
 FW_API fw_rpc *fw_rpc_request_peer(const fw_rpc_request *request);
-/* Copies the request, to be answered after the handler has returned, on the loop. The copy must be
- * answered; that frees it, also when the connection is gone. NULL: no memory. */
+/* What is left of the time that the caller waits; UINT64_MAX if it has not told it. */
+FW_API uint64_t fw_rpc_request_remaining_ms(const fw_rpc_request *request);
+/* Copies the request, to be answered after the handler has returned. The copy must be answered;
+ * that frees it, also when the connection is gone. It keeps the loop alive. NULL: no memory. */
 FW_API fw_rpc_request *fw_rpc_request_keep(fw_rpc_request *request);
 
-/* Answer a request, once. FW_ECLOSED (connection gone), FW_EFRAMESIZE and FW_ELIMIT (the caller
- * gets an error instead), UV_ENOMEM. */
+/* True when nobody waits for the answer any more: the caller has canceled it, its deadline has
+ * come, or the connection is gone. Any thread, before the answer. */
+FW_API bool fw_rpc_request_is_canceled(const fw_rpc_request *request);
+/* Calls fn when that happens to a kept request, which must still be answered, there or later.
+ * UV_EINVAL: it is not kept. */
+typedef void (*fw_rpc_cancel_fn)(fw_rpc_request *request, void *arg);
+FW_API FW_MUST_CHECK int fw_rpc_request_on_cancel(fw_rpc_request *request, fw_rpc_cancel_fn fn,
+                                                  void *arg);
+
+/* Answer a request, once. FW_ECLOSED (connection gone), FW_ECANCELED (nobody waits any more),
+ * FW_EFRAMESIZE and FW_ELIMIT (the caller gets an error instead), FW_EUNSUPPORTED (the protocol has
+ * no errors), UV_ENOMEM. */
 FW_API int fw_rpc_reply(fw_rpc_request *request, fw_slice body);
-/* code: the application's own, not 0. text: UTF-8. */
+/* code: the application's own, not 0. text: UTF-8. What of them the caller gets depends on the
+ * protocol. */
 FW_API int fw_rpc_fail(fw_rpc_request *request, int64_t code, const char *text);
+/* The same for a kept request, of a copy of body or text, from any thread: the answer is sent on
+ * the loop. UV_EINVAL (it is not kept) and UV_ENOMEM: it is still to be answered. */
+FW_API FW_MUST_CHECK int fw_rpc_post_reply(fw_rpc_request *request, fw_slice body);
+FW_API FW_MUST_CHECK int fw_rpc_post_fail(fw_rpc_request *request, int64_t code, const char *text);
 
 /* ---- connections ---- */
 
+/* Around the calls and notifications that an end makes. */
+typedef struct fw_rpc_interceptor {
+    /* Before one is sent. May change *message, which is a copy; what it is made to point to must
+     * live until the call was made. *ret_state is NULL and is given to after. Not 0: that error is
+     * the call's, and nothing is sent. May be NULL. */
+    int (*before)(fw_rpc *rpc, fw_rpc_message *message, void **ret_state, void *arg);
+    /* When a call has ended, before its callback; of a notification when it was given to the
+     * connection; also when it could not be sent. May be NULL. */
+    void (*after)(fw_rpc *rpc, const fw_rpc_result *result, void *state, void *arg);
+    void *arg;
+} fw_rpc_interceptor;
+
 typedef struct fw_rpc_options {
+    /* NULL: "walle". At a server several, with commas: which one a peer speaks is told by its first
+     * bytes, in this order. FW_EOPTION: unknown, or they cannot be told apart. */
+    const char *protocol;
     fw_rpc_router *router; /* what this end offers; NULL: nothing. Must outlive the connection. */
+    fw_rpc_topics *topics; /* where peers may subscribe; NULL: nowhere. Must outlive it, too. */
+    /* The first is the outermost. At most FW_RPC_MAX_INTERCEPTORS. Must outlive the connection. */
+    const fw_rpc_interceptor *interceptors;
+    size_t interceptor_count;
+    bool tell_deadlines; /* with each call, as FW_RPC_TIMEOUT_FIELD, if the protocol has metadata */
     uint32_t call_timeout_ms; /* default of calls; 0: 5000 */
     uint32_t dial_timeout_ms; /* 0: 5000 */
     uint32_t max_frame_bytes; /* 0: 1 MiB */
     size_t max_queue_bytes;   /* outgoing; 0: 16 MiB */
-    uint32_t max_in_flight;   /* calls; 0: 65536 */
+    uint32_t max_in_flight;   /* calls; 0: 65536; also bounded by the protocol's sequences */
+    uint32_t max_requests;    /* kept ones of the peer; 0: 65536; more are refused */
     fw_rpc_error_format error_format;
     void (*on_open)(fw_rpc *rpc, void *arg);               /* dialled connections; may be NULL */
     void (*on_closed)(fw_rpc *rpc, int reason, void *arg); /* last; may be NULL */
@@ -118,17 +176,24 @@ FW_API void fw_rpc_close(fw_rpc *rpc);
 /* Stays the same for the life of the connection. */
 FW_API const char *fw_rpc_peer(fw_rpc *rpc);
 FW_API size_t fw_rpc_in_flight(const fw_rpc *rpc);
+/* "walle" or another; static storage. */
+FW_API const char *fw_rpc_protocol_name(const fw_rpc *rpc);
 
 /* Calls. *ret_call (may be NULL) gets a number for fw_rpc_cancel. FW_ECLOSED, FW_EFRAMESIZE,
  * FW_ELIMIT (too many calls in flight, or the queue is full), FW_EOPTION (neither method nor
- * number), UV_ENOMEM. */
+ * number, or the protocol has no such thing), UV_ENOMEM, an interceptor's. */
 FW_API FW_MUST_CHECK int fw_rpc_call(fw_rpc *rpc, const fw_rpc_message *message,
                                      fw_rpc_done_fn done, void *arg, uint64_t *ret_call);
-/* Ends a call with FW_ECANCELED in a later turn; its answer is dropped. FW_ENOTFOUND: it has ended.
- */
+/* Ends a call with FW_ECANCELED in a later turn; its answer is dropped, and the peer is told if the
+ * protocol can tell it. FW_ENOTFOUND: it has ended. */
 FW_API int fw_rpc_cancel(fw_rpc *rpc, uint64_t call);
 /* Sends without an answer. Errors as fw_rpc_call. */
 FW_API FW_MUST_CHECK int fw_rpc_notify(fw_rpc *rpc, const fw_rpc_message *message);
+/* Sends bytes that come back in the result. Where the protocol has no pings it is a call of the
+ * method "fw.ping", which peers of another making answer with an error (FW_EREMOTE: alive), or not
+ * at all. timeout_ms 0: the connection's. Errors as fw_rpc_call. */
+FW_API FW_MUST_CHECK int fw_rpc_ping(fw_rpc *rpc, fw_slice payload, uint32_t timeout_ms,
+                                     fw_rpc_done_fn done, void *arg);
 
 typedef struct fw_rpc_server_options {
     fw_rpc_options connection; /* for each connection; on_open is not used */
@@ -145,6 +210,39 @@ FW_API FW_MUST_CHECK int fw_rpc_server_new(fw_loop *loop, const char *url,
 FW_API const char *fw_rpc_server_url(const fw_rpc_server *server);
 /* Stops and closes all connections; on_closed follows. Idempotent. */
 FW_API void fw_rpc_server_close(fw_rpc_server *server);
+
+/* ---- topics ---- */
+
+/* A message of a topic; lent until the return. */
+typedef void (*fw_rpc_topic_fn)(fw_rpc *rpc, fw_slice topic, fw_slice body, void *arg);
+
+typedef struct fw_rpc_subscription {
+    const char *topic; /* 1 to 200 bytes, no line feed */
+    const char *group; /* the same; NULL: in none */
+    fw_rpc_topic_fn on_message;
+    void *arg;
+} fw_rpc_subscription;
+
+/* Subscribes at the peer, for the life of the connection. done (may be NULL) as of fw_rpc_call: an
+ * error of the peer means that there is no subscription. Errors as fw_rpc_call, FW_EEXISTS,
+ * FW_EOPTION (a name, or the protocol has no names). */
+FW_API FW_MUST_CHECK int fw_rpc_subscribe(fw_rpc *rpc, const fw_rpc_subscription *subscription,
+                                          fw_rpc_done_fn done, void *arg);
+/* No message comes after this, whatever it returns. FW_ENOTFOUND; others as fw_rpc_notify. */
+FW_API int fw_rpc_unsubscribe(fw_rpc *rpc, const char *topic);
+
+/* Who has subscribed at this end, on the connections which have it in their options; all on one
+ * loop. UV_ENOMEM. */
+FW_API FW_MUST_CHECK int fw_rpc_topics_create(fw_rpc_topics **ret_topics);
+/* After the last connection. NULL is fine. */
+FW_API void fw_rpc_topics_destroy(fw_rpc_topics *topics);
+/* To every subscriber, or to those in no group and to one of each group, in turn. */
+typedef enum fw_rpc_audience { FW_RPC_ALL, FW_RPC_ONE_OF_EACH_GROUP } fw_rpc_audience;
+/* Sends to those who have subscribed. One whose queue is full gets nothing; another of its group
+ * is taken if there is one. *ret_count (may be NULL): to how many. FW_EOPTION: the name. */
+FW_API FW_MUST_CHECK int fw_rpc_topics_publish(fw_rpc_topics *topics, const char *topic,
+                                               fw_slice body, fw_rpc_audience audience,
+                                               size_t *ret_count);
 
 FW_END_DECLS
 

@@ -20,7 +20,7 @@ typedef struct fw_tls fw_tls; /* <fairway/tls.h> */
 /* A framing of one's own: a header that tells how long the payload after it is. Neither function
  * may remember anything from one call to the next. */
 typedef struct fw_framing_ops {
-    uint8_t max_header_bytes; /* 1 to FW_MAX_HEADER_BYTES */
+    uint16_t max_header_bytes; /* 1 to FW_MAX_HEADER_BYTES */
     /* Reads a header out of the first len bytes of a frame (1 to max_header_bytes of them). Returns
      * the header's length and sets *ret_payload_bytes; 0: more bytes are needed; an error, as
      * FW_EPROTOCOL, ends the session. */

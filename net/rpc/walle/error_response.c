@@ -10,19 +10,7 @@
 
 enum { CODE = 1, LOGIC_ERROR = 2, DESC = 3 };
 
-/* Copies text, cut at a character boundary if it is too long. */
-static void set_text(fwi_walle_error *error, const char *text, size_t len)
-{
-    if (len >= sizeof error->text) {
-        len = sizeof error->text - 1;
-        while (len && ((uint8_t)text[len] & 0xc0) == 0x80)
-            len--;
-    }
-    memcpy(error->text, text, len);
-    error->text[len] = 0;
-}
-
-static int decode_json(fwi_walle_error *error, fw_slice body)
+static int decode_json(fwi_rpc_error *error, fw_slice body)
 {
     cJSON *json = cJSON_ParseWithLength(body.data, body.len);
     if (!cJSON_IsObject(json)) {
@@ -36,14 +24,14 @@ static int decode_json(fwi_walle_error *error, fw_slice body)
         error->code = (int64_t)code->valuedouble;
     error->logic = cJSON_IsTrue(cJSON_GetObjectItem(json, "LogicError"));
     if (cJSON_IsString(desc))
-        set_text(error, desc->valuestring, strlen(desc->valuestring));
+        fwi_rpc_error_set_text(error, desc->valuestring, strlen(desc->valuestring));
     cJSON_Delete(json);
     return FW_OK;
 }
 
-int fwi_walle_error_decode(fwi_walle_error *ret_error, fw_slice body)
+int fwi_walle_error_decode(fwi_rpc_error *ret_error, fw_slice body)
 {
-    *ret_error = (fwi_walle_error){.code = 0};
+    *ret_error = (fwi_rpc_error){.code = 0};
     if (body.len && *(const char *)body.data == '{')
         return decode_json(ret_error, body);
     fwi_wire_reader reader = {body.data, (const uint8_t *)body.data + body.len};
@@ -55,13 +43,13 @@ int fwi_walle_error_decode(fwi_walle_error *ret_error, fw_slice body)
         else if (field.number == LOGIC_ERROR && field.type == FWI_WIRE_VARINT)
             ret_error->logic = field.varint != 0;
         else if (field.number == DESC && field.type == FWI_WIRE_BYTES)
-            set_text(ret_error, field.bytes.data, field.bytes.len);
+            fwi_rpc_error_set_text(ret_error, field.bytes.data, field.bytes.len);
     }
     return rc;
 }
 
 /* {"Code":1,"LogicError":true,"Desc":"..."}, each left out when zero, as Go's encoder has it. */
-static int encode_json(const fwi_walle_error *error, fw_slice *ret_body)
+static int encode_json(const fwi_rpc_error *error, fw_slice *ret_body)
 {
     cJSON *json = cJSON_CreateObject();
     char code[24];
@@ -77,7 +65,7 @@ static int encode_json(const fwi_walle_error *error, fw_slice *ret_body)
     return FW_OK;
 }
 
-static int encode_protobuf(const fwi_walle_error *error, fw_slice *ret_body)
+static int encode_protobuf(const fwi_rpc_error *error, fw_slice *ret_body)
 {
     fw_slice text = {error->text, strlen(error->text)};
     size_t size = fwi_varint_field_size((uint64_t)error->code) +
@@ -94,7 +82,7 @@ static int encode_protobuf(const fwi_walle_error *error, fw_slice *ret_body)
     return FW_OK;
 }
 
-int fwi_walle_error_encode(const fwi_walle_error *error, fw_rpc_error_format format,
+int fwi_walle_error_encode(const fwi_rpc_error *error, fw_rpc_error_format format,
                            fw_slice *ret_body)
 {
     return format == FW_RPC_ERRORS_PROTOBUF ? encode_protobuf(error, ret_body)

@@ -46,7 +46,7 @@ static int add_metadata(fwi_walle_packet *packet, fw_rpc_field *room, fw_slice b
             room[i] = entry;
             return FW_OK;
         }
-    if (packet->metadata_count == FWI_WALLE_MAX_METADATA)
+    if (packet->metadata_count == FWI_RPC_MAX_METADATA)
         return FW_EPACKET;
     room[packet->metadata_count++] = entry;
     return FW_OK;
@@ -101,8 +101,7 @@ int fwi_walle_decode(fwi_walle_packet *ret_packet, fw_rpc_field *metadata_room, 
         else if (field.type == FWI_WIRE_BYTES && (rc = take_bytes(&packet, metadata_room, &field)))
             break;
     }
-    if (!rc)
-        *ret_packet = packet;
+    *ret_packet = packet;
     return rc;
 }
 

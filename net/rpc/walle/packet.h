@@ -5,12 +5,10 @@
 #ifndef FWI_WALLE_PACKET_H
 #define FWI_WALLE_PACKET_H
 
-#include <fairway/rpc.h>
+#include "rpc/protocol.h"
 
 enum { FWI_WALLE_REQUEST = 1, FWI_WALLE_RESPONSE = 2, FWI_WALLE_ONEWAY = 3 };
 enum { FWI_WALLE_FLAG_EXCEPTION = 1, FWI_WALLE_FLAG_ASYNC = 2 };
-
-#define FWI_WALLE_MAX_METADATA 64
 
 typedef struct fwi_walle_packet {
     int32_t cmd;
@@ -23,25 +21,20 @@ typedef struct fwi_walle_packet {
     size_t metadata_count;
 } fwi_walle_packet;
 
-/* Decodes; slices point into data, metadata into metadata_room (FWI_WALLE_MAX_METADATA entries).
- * FW_EPACKET: not a packet, a string that is not UTF-8, or more metadata than there is room. */
+/* Decodes; slices point into data, metadata into metadata_room (FWI_RPC_MAX_METADATA entries).
+ * FW_EPACKET: not a packet, a string that is not UTF-8, or more metadata than there is room; then
+ * *ret_packet has what stood before. */
 FWI_API int fwi_walle_decode(fwi_walle_packet *ret_packet, fw_rpc_field *metadata_room,
                              const uint8_t *data, size_t len);
 FWI_API size_t fwi_walle_size(const fwi_walle_packet *packet);
 /* Writes exactly fwi_walle_size bytes; metadata in the order given. */
 FWI_API void fwi_walle_encode(const fwi_walle_packet *packet, uint8_t *out);
 
-/* ErrorResponse, the body of an answer with FLAG_EXCEPTION. */
-typedef struct fwi_walle_error {
-    int64_t code;
-    bool logic;
-    char text[256]; /* UTF-8, cut if longer */
-} fwi_walle_error;
-
-/* Reads either form: JSON starts with '{', which cannot start the protobuf form. FW_EPACKET. */
-FWI_API int fwi_walle_error_decode(fwi_walle_error *ret_error, fw_slice body);
+/* ErrorResponse, the body of an answer with FLAG_EXCEPTION. Reads either form: JSON starts with
+ * '{', which cannot start the protobuf form. FW_EPACKET. */
+FWI_API int fwi_walle_error_decode(fwi_rpc_error *ret_error, fw_slice body);
 /* Writes the body into memory to be freed. UV_ENOMEM. */
-FWI_API FW_MUST_CHECK int fwi_walle_error_encode(const fwi_walle_error *error,
+FWI_API FW_MUST_CHECK int fwi_walle_error_encode(const fwi_rpc_error *error,
                                                  fw_rpc_error_format format, fw_slice *ret_body);
 
 #endif

@@ -78,7 +78,7 @@ START_TEST(packets_of_the_original_are_read_and_written_byte_for_byte)
         size_t len;
         uint8_t *bytes = fwt_unhex(text_of(vector, "packet_hex"), &len);
         fwi_walle_packet packet;
-        fw_rpc_field metadata[FWI_WALLE_MAX_METADATA];
+        fw_rpc_field metadata[FWI_RPC_MAX_METADATA];
         FWT_OK(fwi_walle_decode(&packet, metadata, bytes, len));
         /* "all_fields" also has the reserved fields 10 to 13, which nobody sets: read, not written.
          */
@@ -104,7 +104,7 @@ START_TEST(odd_input_is_read_as_the_original_reads_it)
         size_t len;
         uint8_t *bytes = fwt_unhex(text_of(vector, "packet_hex"), &len);
         fwi_walle_packet packet;
-        fw_rpc_field metadata[FWI_WALLE_MAX_METADATA];
+        fw_rpc_field metadata[FWI_RPC_MAX_METADATA];
         int err = fwi_walle_decode(&packet, metadata, bytes, len);
         if (cJSON_GetObjectItem(vector, "decode_error")) {
             ck_assert_msg(err == FW_EPACKET, "%s was accepted", name);
@@ -135,7 +135,7 @@ START_TEST(errors_of_the_original_are_read_and_written)
         const char *hex = text_of(cJSON_GetObjectItem(vector, "fields"), "body_hex");
         size_t len;
         uint8_t *bytes = fwt_unhex(hex, &len);
-        fwi_walle_error error;
+        fwi_rpc_error error;
         FWT_OK(fwi_walle_error_decode(&error, (fw_slice){bytes, len}));
         ck_assert_msg(error.code == (int64_t)code->valuedouble, "%s: code", name);
         ck_assert_msg(error.logic == cJSON_IsTrue(cJSON_GetObjectItem(vector, "err_logic")), "%s",
@@ -156,14 +156,14 @@ END_TEST
 
 START_TEST(too_much_metadata_and_bad_errors_are_refused)
 {
-    uint8_t bytes[(FWI_WALLE_MAX_METADATA + 1) * 5];
-    for (uint8_t i = 0; i <= FWI_WALLE_MAX_METADATA; i++)
+    uint8_t bytes[(FWI_RPC_MAX_METADATA + 1) * 5];
+    for (uint8_t i = 0; i <= FWI_RPC_MAX_METADATA; i++)
         memcpy(bytes + i * 5, (uint8_t[]){0x22, 3, 0x0a, 1, (uint8_t)(33 + i)}, 5);
     fwi_walle_packet packet;
-    fw_rpc_field metadata[FWI_WALLE_MAX_METADATA];
+    fw_rpc_field metadata[FWI_RPC_MAX_METADATA];
     FWT_OK(fwi_walle_decode(&packet, metadata, bytes, sizeof bytes - 5));
     FWT_ERR(fwi_walle_decode(&packet, metadata, bytes, sizeof bytes), FW_EPACKET);
-    fwi_walle_error error;
+    fwi_rpc_error error;
     FWT_ERR(fwi_walle_error_decode(&error, (fw_slice){"{\"Code\":", 8}), FW_EPACKET);
     FWT_OK(fwi_walle_error_decode(&error, (fw_slice){"{\"Code\":1e300}", 14}));
     char text[600];
