@@ -51,6 +51,7 @@ typedef struct fwi_zk_store {
     fwi_map watched;         /* path -> list of the watches' nodes */
     fwi_map probes;          /* path -> the newest probe of it that is out */
     uint64_t reads;          /* that watches have sent */
+    size_t reads_out;        /* of these, with those that wait for a probe: not answered yet */
     fwi_list runnable;       /* watches that have something to do */
     fwi_list failed_watches; /* the front's, for lack of memory */
     fwi_task run_watches;

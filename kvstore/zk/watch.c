@@ -8,6 +8,9 @@
 /* Of a tree that is written to without a pause the state is told after so many rounds, though some
  * of it is later than the revision it is told with. */
 #define ROUNDS_MAX 64
+/* With so many reads out no other watch begins: what else is asked shall not wait behind thousands
+ * of them, nor those that are first for the last. */
+#define READS_OUT_MAX 256
 
 void fwi_zk_watch_hold(fwi_zk_watch *watch)
 {
@@ -276,7 +279,7 @@ static void read_all_again(fwi_zk_watch *watch)
     watch->rounds = watch->untold = 0;
     watch->listed = false;
     watch->horizon = watch->seen = 0;
-    fwi_zk_watch_step(watch);
+    make_runnable(watch);
 }
 
 /* The session is the same: it tells what was missed before it answers a read. */
@@ -284,7 +287,7 @@ static void catch_up(fwi_zk_watch *watch)
 {
     fwi_zk_node_dirty(watch->roots[0], true, true);
     watch->rounds = 0;
-    fwi_zk_watch_step(watch);
+    make_runnable(watch);
 }
 
 void fwi_zk_watches_resume(fwi_zk_store *store, bool fresh)
@@ -315,8 +318,9 @@ static void on_run(fwi_task *task, void *arg)
     fwi_zk_store *store = arg;
     for (fwi_list *node; (node = fwi_list_pop(&store->failed_watches));)
         (void)fwi_kv_watch_fatal(fwi_container_of(node, fw_kv_watch, node), UV_ENOMEM, "");
-    for (fwi_list *node; (node = fwi_list_pop(&store->runnable));) {
-        fwi_zk_watch *watch = fwi_container_of(node, struct fwi_zk_watch, runnable);
+    while (store->reads_out < READS_OUT_MAX && !fwi_list_empty(&store->runnable)) {
+        fwi_zk_watch *watch =
+            fwi_container_of(fwi_list_pop(&store->runnable), struct fwi_zk_watch, runnable);
         fwi_zk_watch_hold(watch);
         if (watch->out_of_memory)
             fwi_zk_watch_fatal(watch, UV_ENOMEM, "");
@@ -325,6 +329,13 @@ static void on_run(fwi_task *task, void *arg)
         fwi_zk_watch_step(watch);
         fwi_zk_watch_release(watch);
     }
+}
+
+void fwi_zk_watch_read_ended(fwi_zk_store *store)
+{
+    store->reads_out--;
+    if (store->reads_out < READS_OUT_MAX && !fwi_list_empty(&store->runnable))
+        fwi_loop_defer(store->loop, &store->run_watches);
 }
 
 void fwi_zk_watches_init(fwi_zk_store *store)

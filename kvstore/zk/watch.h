@@ -86,6 +86,8 @@ void fwi_zk_watch_pump(fwi_zk_watch *watch);
 /* watch.c */
 /* Goes on: begins a round, or ends it. The watch may be freed in this call. */
 void fwi_zk_watch_step(fwi_zk_watch *watch);
+/* One of store->reads_out is answered. */
+void fwi_zk_watch_read_ended(fwi_zk_store *store);
 void fwi_zk_watch_fatal(fwi_zk_watch *watch, int reason, const char *detail);
 void fwi_zk_watch_hold(fwi_zk_watch *watch);
 void fwi_zk_watch_release(fwi_zk_watch *watch);

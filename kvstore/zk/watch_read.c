@@ -336,6 +336,7 @@ static void answered(fwi_zk_node *node, fwi_zk_request *request, enum request_ki
     fwi_zk_watch *watch = node->watch;
     watch->outstanding--;
     node->outstanding--;
+    fwi_zk_watch_read_ended(watch->store);
     if (node->gone) {
         if (!node->outstanding)
             node_free(node);
@@ -371,6 +372,7 @@ static void begin_wait(fwi_zk_node *node)
 {
     node->outstanding++;
     node->watch->outstanding++;
+    node->watch->store->reads_out++;
     fwi_zk_watch_hold(node->watch);
 }
 
