@@ -256,7 +256,7 @@ void fwi_kcp_guarded_listener_input(fwi_kcp_hub *hub, const fwi_udp_address *fro
     if (!conn || fwi_kcps_open(&conn->guarded->keys, data, len, &kind, &inner, &inner_len, &newest))
         return;
     /* The peer has moved: what it sends comes from there now, and nothing newer from elsewhere. */
-    if (newest && memcmp(&conn->address, from, fwi_udp_address_len(from)))
+    if (newest && memcmp(&conn->address, from, fwi_udp_address_len(from)) != 0)
         conn->address = *from;
     if (!conn->is_known) {
         if (!hub->listener) {

@@ -152,7 +152,7 @@ static bool derive(const fwi_kcps_secrets *secrets, const uint8_t *ephemeral_sha
     if (static_shared)
         memcpy(secret + FWI_KCPS_KEY_BYTES, static_shared, FWI_KCPS_KEY_BYTES);
     if (secrets->has_psk)
-        memcpy(secret + 2 * FWI_KCPS_KEY_BYTES, secrets->psk, FWI_KCPS_KEY_BYTES);
+        memcpy(secret + sizeof secret - FWI_KCPS_KEY_BYTES, secrets->psk, FWI_KCPS_KEY_BYTES);
     bool ok = fwi_kcps_hash(parts, 3, salt) &&
               fwi_kcps_expand(secret, sizeof secret, salt, "session", (uint8_t *)ret_schedule,
                               sizeof *ret_schedule);
