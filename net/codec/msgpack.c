@@ -76,7 +76,7 @@ static head head_of(uint8_t first)
 }
 
 /* Passes over one value but not over its children, whose number it answers; -1: cut short. */
-static int64_t skip_value(const uint8_t **p, const uint8_t *end)
+static int64_t skip_value(const uint8_t **p, const uint8_t *end, bool *ret_is_container)
 {
     if (*p == end || **p == 0xc1)
         return -1;
@@ -92,6 +92,7 @@ static int64_t skip_value(const uint8_t **p, const uint8_t *end)
             return -1;
         *p += number;
     }
+    *ret_is_container = value.children > 0;
     return (int64_t)(number * value.children);
 }
 
@@ -112,7 +113,8 @@ static int look_over(fwi_codec_run *run, fw_slice data)
         }
         left[depth]--;
         const uint8_t *at = p;
-        int64_t children = skip_value(&p, end);
+        bool is_container;
+        int64_t children = skip_value(&p, end, &is_container);
         if (children < 0)
             return fwi_codec_fail(run, FW_EMESSAGE, "malformed or cut short at byte %zu of %zu",
                                   (size_t)(at - start), data.len);
@@ -122,7 +124,7 @@ static int look_over(fwi_codec_run *run, fw_slice data)
         if (children > end - p) /* each takes a byte at least */
             return fwi_codec_fail(run, FW_EMESSAGE, "cut short at byte %zu of %zu", data.len,
                                   data.len);
-        if (children && depth == most)
+        if (is_container && depth == most)
             return fwi_codec_fail(run, FW_ELIMIT, "deeper than %u levels at byte %zu", most,
                                   (size_t)(at - start));
         if (children)

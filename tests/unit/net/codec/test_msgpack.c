@@ -154,6 +154,8 @@ START_TEST(test_depth)
     ck_assert_str_eq(error.text, "deeper than 32 levels at byte 32");
     FWT_OK(decode(hex + 2, NULL, &text, &error));
     cJSON_free(text);
+    memcpy(hex + 66, "90", 3); /* an empty array is a level, too */
+    FWT_ERR(decode(hex + 2, NULL, &text, &error), FW_ELIMIT);
     fw_codec_limits limits = {.max_depth = 3};
     FWT_ERR(decode("9191919100", &limits, &text, &error), FW_ELIMIT);
     FWT_OK(decode("91919100", &limits, &text, &error));
