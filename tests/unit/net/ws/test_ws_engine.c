@@ -119,6 +119,18 @@ START_TEST(bad_text_fails_at_once)
 }
 END_TEST
 
+/* Not with what happens to lie behind it. */
+START_TEST(half_a_code_is_none)
+{
+    static const uint8_t bytes[] = {0x88, 0x01, 0x03, 0xe8, 0x00};
+    wst_end end;
+    wst_open(&end, "ws://h", false, true, 0);
+    wst_feed(&end, bytes, sizeof bytes);
+    wst_expect(&end, "X1002", "half a code");
+    wst_fini(&end);
+}
+END_TEST
+
 START_TEST(nothing_is_kept_when_idle)
 {
     wst_end end;
@@ -316,6 +328,7 @@ int main(void)
     tcase_add_test(tcase, fragments_are_counted);
     tcase_add_test(tcase, masks_are_the_clients_duty);
     tcase_add_test(tcase, bad_text_fails_at_once);
+    tcase_add_test(tcase, half_a_code_is_none);
     tcase_add_test(tcase, nothing_is_kept_when_idle);
     tcase_add_test(tcase, a_stream_has_no_messages);
     tcase_add_test(tcase, a_stream_keeps_nothing);
