@@ -53,8 +53,9 @@ struct fw_proxy {
     fwi_endpoint **endpoints;
     fw_balancer_endpoint *views;
     size_t count, capacity;
-    fwi_list removed; /* fwi_endpoint.node */
-    fwi_list waiting; /* struct call.node */
+    bool list_changed; /* the balancer has not seen it yet */
+    fwi_list removed;  /* fwi_endpoint.node */
+    fwi_list waiting;  /* struct call.node */
     fwi_list free_calls;
     size_t waiting_count; /* in waiting and in waiters */
     int stale_reason;     /* why the first list has not come */
@@ -84,6 +85,7 @@ static void refresh_view(fwi_endpoint *endpoint)
     endpoint->proxy->views[endpoint->index] =
         (fw_balancer_endpoint){.instance = endpoint->instance,
                                .usable = fwi_endpoint_usable(endpoint),
+                               .weight = endpoint->instance->weight,
                                .in_flight = endpoint->in_flight};
 }
 
@@ -224,7 +226,11 @@ static int wait_in(struct call *call, fwi_list *list, const fw_rpc_message *mess
 /* An endpoint for the next try; NULL if there is none that is online. */
 static fwi_endpoint *choose(fw_proxy *proxy)
 {
-    int index = proxy->balancer->pick(proxy->balancer_state);
+    if (proxy->list_changed)
+        proxy->list_changed =
+            proxy->balancer->update(proxy->balancer_state, proxy->views, proxy->count) != FW_OK;
+    fw_balancer_call call = {.now_ms = fw_loop_now_ms(proxy->loop)};
+    int index = proxy->list_changed ? -1 : proxy->balancer->pick(proxy->balancer_state, &call);
     if (index >= 0 && (size_t)index < proxy->count)
         return proxy->endpoints[index];
     /* Nobody is known to work: better the one that has failed least often than nobody. */
@@ -426,7 +432,7 @@ static int add_endpoint(fw_proxy *proxy, const fw_instance *instance)
     endpoint->index = proxy->count;
     proxy->endpoints[proxy->count++] = endpoint;
     refresh_view(endpoint);
-    proxy->balancer->update(proxy->balancer_state, proxy->views, proxy->count);
+    proxy->list_changed = true;
     return FW_OK;
 }
 
@@ -438,7 +444,7 @@ static void remove_endpoint(fw_proxy *proxy, fwi_endpoint *endpoint, uint32_t ti
     proxy->views[index] = proxy->views[last];
     proxy->endpoints[index]->index = index;
     endpoint->index = SIZE_MAX;
-    proxy->balancer->update(proxy->balancer_state, proxy->views, proxy->count);
+    proxy->list_changed = true;
     fwi_list_push_back(&proxy->removed, &endpoint->node);
     fwi_endpoint_remove(endpoint, timeout_ms);
     /* Calls that wait for its connection were not sent: others can have them. */

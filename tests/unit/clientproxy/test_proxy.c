@@ -1,4 +1,4 @@
-/* The proxy with real servers and the reference store; the balancer with made-up lists. */
+/* The proxy with real servers and the reference store. */
 #include "fwt.h"
 
 #include <fairway/clientproxy.h>
@@ -6,59 +6,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <uv.h>
-
-/* ---- the balancer ---- */
-
-START_TEST(round_robin_gives_everyone_a_turn)
-{
-    const fw_balancer *balancer = fw_balancer_find("round_robin");
-    ck_assert_ptr_nonnull(balancer);
-    ck_assert_ptr_eq(fw_balancer_find("rr"), balancer);
-    ck_assert_ptr_null(fw_balancer_find("nobody"));
-    fw_balancer_endpoint endpoints[5] = {
-        {.usable = true}, {.usable = true}, {.usable = true}, {.usable = true}, {.usable = true}};
-    void *state = balancer->create();
-    ck_assert_int_eq(balancer->pick(state), -1);
-    balancer->update(state, endpoints, 5);
-    int counts[5] = {0};
-    for (int i = 0; i < 500; i++)
-        counts[balancer->pick(state)]++;
-    for (int i = 0; i < 5; i++)
-        ck_assert_int_eq(counts[i], 100);
-    /* The turn of one that is out is spread over the others. */
-    endpoints[2].usable = false;
-    memset(counts, 0, sizeof counts);
-    for (int i = 0; i < 5000; i++)
-        counts[balancer->pick(state)]++;
-    ck_assert_int_eq(counts[2], 0);
-    for (int i = 0; i < 5; i++)
-        if (i != 2)
-            ck_assert_int_lt(counts[i], 1500);
-    for (int i = 0; i < 5; i++)
-        endpoints[i].usable = false;
-    ck_assert_int_eq(balancer->pick(state), -1);
-    balancer->update(state, endpoints, 0);
-    ck_assert_int_eq(balancer->pick(state), -1);
-    balancer->destroy(state);
-}
-END_TEST
-
-/* Many short-lived clients must not all call the same instance. */
-START_TEST(round_robin_begins_anywhere)
-{
-    fw_balancer_endpoint endpoints[2] = {{.usable = true}, {.usable = true}};
-    int first[2] = {0};
-    for (int i = 0; i < 200; i++) {
-        void *state = fw_balancer_round_robin.create();
-        fw_balancer_round_robin.update(state, endpoints, 1); /* as the list comes: one by one */
-        fw_balancer_round_robin.update(state, endpoints, 2);
-        first[fw_balancer_round_robin.pick(state)]++;
-        fw_balancer_round_robin.destroy(state);
-    }
-    ck_assert_int_gt(first[0], 50);
-    ck_assert_int_gt(first[1], 50);
-}
-END_TEST
 
 /* ---- the proxy ---- */
 
@@ -531,10 +478,6 @@ END_TEST
 int main(void)
 {
     Suite *suite = suite_create("clientproxy");
-    TCase *balancer = tcase_create("balancer");
-    suite_add_tcase(suite, balancer);
-    tcase_add_test(balancer, round_robin_gives_everyone_a_turn);
-    tcase_add_test(balancer, round_robin_begins_anywhere);
     TCase *tcase = fwt_tcase(suite, "proxy", 30);
     tcase_add_test(tcase, calls_are_spread_over_the_instances);
     tcase_add_test(tcase, connections_are_made_on_first_use);
