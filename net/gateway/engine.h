@@ -1,7 +1,8 @@
 /*
  * The gateway's inner side, shared by its parts:
  *
- *     gateway.c  the object: options, listeners, statistics, closing
+ *     gateway.c  the object: options, statistics, draining, closing
+ *     doors.c    its listeners
  *     peer.c     one physical connection: authentication, frames in, idleness, its end
  *     switch.c   virtual connections: dialling, forwarding, closing
  *
@@ -20,12 +21,15 @@
 #include "base/loop.h"
 #include "gateway/codec.h"
 #include "gateway/id_map.h"
+#include "gateway/sources.h"
 
 /* Commands may go beyond the queue's bound by this much; a peer that has not even room for them is
  * closed. */
 #define FWI_GW_COMMAND_RESERVE_BYTES (256 * 1024)
 
-typedef enum fwi_gw_side { FWI_GW_CLIENT, FWI_GW_SERVER } fwi_gw_side;
+typedef fw_gateway_side fwi_gw_side;
+#define FWI_GW_CLIENT FW_GATEWAY_CLIENTS
+#define FWI_GW_SERVER FW_GATEWAY_SERVERS
 
 /* What awaits a server's answer to its challenge; gone when it is authenticated. */
 typedef struct fwi_gw_handshake {
@@ -54,9 +58,11 @@ struct fwi_gw_peer {
     fwi_framer *partial;   /* while a frame has come in part */
     uint32_t id;
     uint32_t vconn_count;
-    uint8_t side;    /* fwi_gw_side */
-    bool registered; /* has an id, and can be dialled */
-    bool ended;      /* closing */
+    uint32_t dial_time; /* when the dials so far would be over at client_dials_per_s, 1/64 ms */
+    uint8_t side;       /* fwi_gw_side */
+    bool registered;    /* has an id, and can be dialled */
+    bool ended;         /* closing */
+    bool counted;       /* in gateway->sources */
 };
 
 /* Peers that wait under the same timeout, longest silent first: so the first one's time is the
@@ -78,12 +84,21 @@ typedef struct fwi_gw_vconn {
     fwi_list node[2];    /* in end[side]->vconns */
 } fwi_gw_vconn;
 
+typedef struct fwi_gw_door {
+    fwi_list node; /* in gateway->doors */
+    fw_gateway *gateway;
+    fw_listener *listener; /* NULL: gone */
+    char *url;
+    fwi_gw_side side;
+} fwi_gw_door;
+
 struct fw_gateway {
     fw_loop *loop;
     fw_gateway_options options;
     char *auth_key;
-    char *url[2];
-    fw_listener *listener[2]; /* NULL: gone */
+    fwi_list doors;
+    size_t open_doors;         /* whose listener is there */
+    fwi_gw_sources sources[2]; /* by side */
     fwi_gw_queue queues[FWI_GW_QUEUES];
     fwi_list leaving; /* peers that have ended, until their connections are gone */
     size_t peer_count;
@@ -93,7 +108,10 @@ struct fw_gateway {
     fwi_id_map servers;    /* of fwi_gw_peer, the newest of each id */
     fwi_id_table vconns;   /* of fwi_gw_vconn */
     fw_gateway_stats stats;
-    bool closing;
+    bool closing, draining;
+    void (*on_drained)(void *arg);
+    void *on_drained_arg;
+    fwi_task drained;
     void (*on_closed)(void *arg);
     void *on_closed_arg;
 };
@@ -101,6 +119,13 @@ struct fw_gateway {
 /* ---- gateway.c ---- */
 /* Frees the gateway if it is closing and nothing of it is left. */
 void fwi_gateway_finish_if_empty(fw_gateway *gateway);
+/* To be called when a virtual connection has gone. */
+void fwi_gateway_check_drained(fw_gateway *gateway);
+
+/* ---- doors.c ---- */
+/* Stops listening. */
+void fwi_gw_doors_close(fw_gateway *gateway);
+void fwi_gw_doors_free(fw_gateway *gateway);
 
 /* ---- peer.c ---- */
 void fwi_gw_queues_init(fw_gateway *gateway);

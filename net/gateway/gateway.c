@@ -50,50 +50,24 @@ static void fill_defaults(fw_gateway_options *options)
         options->server_queue_bytes = largest;
 }
 
-static void on_accept_client(fw_listener *listener, fw_conn *conn, void *arg)
-{
-    (void)listener;
-    fwi_gw_peer_accept(arg, conn, FWI_GW_CLIENT);
-}
-
-static void on_accept_server(fw_listener *listener, fw_conn *conn, void *arg)
-{
-    (void)listener;
-    fwi_gw_peer_accept(arg, conn, FWI_GW_SERVER);
-}
-
-static void on_listener_closed(fw_listener *listener, void *arg)
-{
-    fw_gateway *gateway = arg;
-    gateway
-        ->listener[gateway->listener[FWI_GW_CLIENT] == listener ? FWI_GW_CLIENT : FWI_GW_SERVER] =
-        NULL;
-    fwi_gateway_finish_if_empty(gateway);
-}
-
-static int start_listening(fw_gateway *gateway, fwi_gw_side side, const char *url)
-{
-    fw_listener_options options = {.backlog = gateway->options.backlog,
-                                   .on_accept =
-                                       side == FWI_GW_CLIENT ? on_accept_client : on_accept_server,
-                                   .on_closed = on_listener_closed,
-                                   .arg = gateway};
-    int err = fw_listener_new(gateway->loop, url, &options, &gateway->listener[side]);
-    if (err)
-        return err;
-    gateway->url[side] = strdup(fw_listener_url(gateway->listener[side]));
-    return gateway->url[side] ? FW_OK : UV_ENOMEM;
-}
-
 static void gateway_free(fw_gateway *gateway)
 {
     fwi_id_table_fini(&gateway->clients);
     fwi_id_table_fini(&gateway->vconns);
     fwi_id_map_fini(&gateway->servers);
     free(gateway->auth_key);
-    free(gateway->url[FWI_GW_CLIENT]);
-    free(gateway->url[FWI_GW_SERVER]);
+    for (int side = 0; side < 2; side++)
+        fwi_gw_sources_fini(&gateway->sources[side]);
+    fwi_gw_doors_free(gateway);
     free(gateway);
+}
+
+static void report_drained(fwi_task *task, void *arg)
+{
+    (void)task;
+    fw_gateway *gateway = arg;
+    if (gateway->on_drained)
+        gateway->on_drained(gateway->on_drained_arg);
 }
 
 int fw_gateway_new(fw_loop *loop, const fw_gateway_options *options, fw_gateway **ret_gateway)
@@ -110,6 +84,10 @@ int fw_gateway_new(fw_loop *loop, const fw_gateway_options *options, fw_gateway 
     gateway->options.client_url = gateway->options.server_url = gateway->options.auth_key = NULL;
     gateway->queue_bytes[FWI_GW_CLIENT] = gateway->options.client_queue_bytes;
     gateway->queue_bytes[FWI_GW_SERVER] = gateway->options.server_queue_bytes;
+    gateway->drained = (fwi_task){.fn = report_drained, .arg = gateway};
+    fwi_list_init(&gateway->doors);
+    for (int side = 0; side < 2; side++)
+        fwi_gw_sources_init(&gateway->sources[side]);
     fwi_gw_queues_init(gateway);
     fwi_id_table_init(&gateway->clients, UINT32_MAX);
     fwi_id_table_init(&gateway->vconns, UINT32_MAX);
@@ -118,9 +96,9 @@ int fw_gateway_new(fw_loop *loop, const fw_gateway_options *options, fw_gateway 
     if (!err && !gateway->auth_key)
         err = UV_ENOMEM;
     if (!err)
-        err = start_listening(gateway, FWI_GW_SERVER, options->server_url);
+        err = fw_gateway_listen(gateway, FWI_GW_SERVER, options->server_url);
     if (!err)
-        err = start_listening(gateway, FWI_GW_CLIENT, options->client_url);
+        err = fw_gateway_listen(gateway, FWI_GW_CLIENT, options->client_url);
     if (err) {
         fw_gateway_close(gateway, NULL, NULL); /* a listener may have to go first */
         return err;
@@ -131,12 +109,12 @@ int fw_gateway_new(fw_loop *loop, const fw_gateway_options *options, fw_gateway 
 
 const char *fw_gateway_client_url(const fw_gateway *gateway)
 {
-    return gateway->url[FWI_GW_CLIENT];
+    return fw_gateway_url(gateway, FWI_GW_CLIENT, 0);
 }
 
 const char *fw_gateway_server_url(const fw_gateway *gateway)
 {
-    return gateway->url[FWI_GW_SERVER];
+    return fw_gateway_url(gateway, FWI_GW_SERVER, 0);
 }
 
 void fw_gateway_stats_get(const fw_gateway *gateway, fw_gateway_stats *ret_stats)
@@ -146,14 +124,55 @@ void fw_gateway_stats_get(const fw_gateway *gateway, fw_gateway_stats *ret_stats
 
 void fwi_gateway_finish_if_empty(fw_gateway *gateway)
 {
-    if (!gateway->closing || gateway->peer_count || gateway->listener[FWI_GW_CLIENT] ||
-        gateway->listener[FWI_GW_SERVER])
+    if (!gateway->closing || gateway->peer_count || gateway->open_doors)
         return;
     void (*on_closed)(void *arg) = gateway->on_closed;
     void *arg = gateway->on_closed_arg;
     gateway_free(gateway);
     if (on_closed)
         on_closed(arg);
+}
+
+void fwi_gateway_check_drained(fw_gateway *gateway)
+{
+    if (gateway->draining && !gateway->closing && !gateway->stats.vconns)
+        fwi_loop_defer(gateway->loop, &gateway->drained);
+}
+
+void fw_gateway_drain(fw_gateway *gateway, void (*on_drained)(void *arg), void *arg)
+{
+    if (gateway->draining || gateway->closing)
+        return;
+    gateway->draining = true;
+    gateway->on_drained = on_drained;
+    gateway->on_drained_arg = arg;
+    fwi_gw_doors_close(gateway);
+    fwi_gateway_check_drained(gateway);
+}
+
+static void show(const fwi_gw_peer *peer, void (*visit)(const fw_gateway_peer *peer, void *arg),
+                 void *arg)
+{
+    fw_gateway_peer shown = {
+        .side = peer->side,
+        .authenticated = peer->registered,
+        .id = peer->id,
+        .url = fw_conn_peer(peer->conn),
+        .vconns = peer->vconn_count,
+        .queued_bytes = fw_conn_queued_bytes(peer->conn),
+        .silent_ms = fw_loop_now_ms(peer->gateway->loop) - peer->heard_ms,
+    };
+    visit(&shown, arg);
+}
+
+void fw_gateway_each_peer(const fw_gateway *gateway,
+                          void (*visit)(const fw_gateway_peer *peer, void *arg), void *arg)
+{
+    for (int i = 0; i < FWI_GW_QUEUES; i++) {
+        fwi_list_for_each (node, &gateway->queues[i].peers) {
+            show(fwi_container_of(node, fwi_gw_peer, node), visit, arg);
+        }
+    }
 }
 
 void fw_gateway_close(fw_gateway *gateway, void (*on_closed)(void *arg), void *arg)
@@ -163,9 +182,8 @@ void fw_gateway_close(fw_gateway *gateway, void (*on_closed)(void *arg), void *a
     gateway->closing = true;
     gateway->on_closed = on_closed;
     gateway->on_closed_arg = arg;
-    for (int side = 0; side < 2; side++)
-        if (gateway->listener[side])
-            fw_listener_close(gateway->listener[side]);
+    fwi_loop_defer_cancel(gateway->loop, &gateway->drained);
+    fwi_gw_doors_close(gateway);
     fwi_gw_queues_end(gateway);
     /* Only a gateway that was never open has nothing to wait for. */
     fwi_gateway_finish_if_empty(gateway);

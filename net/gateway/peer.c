@@ -324,7 +324,6 @@ static void log_end(const fwi_gw_peer *peer, int reason)
 
 static void on_conn_closed(fw_conn *conn, int reason, void *arg)
 {
-    (void)conn;
     fwi_gw_peer *peer = arg;
     fw_gateway *gateway = peer->gateway;
     peer->ended = true;
@@ -334,6 +333,8 @@ static void on_conn_closed(fw_conn *conn, int reason, void *arg)
         gateway->stats.slow_closed++;
     log_end(peer, reason);
     unregister(peer);
+    if (peer->counted)
+        fwi_gw_sources_remove(&gateway->sources[peer->side], fw_conn_peer(conn));
     fwi_gw_switch_forget(peer);
     fwi_list_remove(&peer->node);
     gateway->peer_count--;
@@ -347,12 +348,26 @@ static void on_conn_closed(fw_conn *conn, int reason, void *arg)
 
 static const fw_conn_events conn_events = {.on_data = on_data, .on_closed = on_conn_closed};
 
-static bool is_full(const fw_gateway *gateway, fwi_gw_side side)
+/* Whether there is room for one more. *ret_counted: it was counted for its address. */
+static int admit(fw_gateway *gateway, fw_conn *conn, fwi_gw_side side, bool *ret_counted)
 {
     const fw_gateway_options *options = &gateway->options;
-    return side == FWI_GW_CLIENT
-               ? gateway->stats.clients >= options->max_clients
-               : gateway->stats.unauthenticated_servers >= options->max_unauthenticated_servers;
+    bool full = side == FWI_GW_CLIENT ? gateway->stats.clients >= options->max_clients
+                                      : gateway->stats.unauthenticated_servers >=
+                                            options->max_unauthenticated_servers;
+    size_t most =
+        side == FWI_GW_CLIENT ? options->max_clients_per_address : options->max_servers_per_address;
+    *ret_counted = false;
+    if (full)
+        return FW_ELIMIT;
+    if (gateway->draining || gateway->closing)
+        return FW_ECANCELED;
+    if (!most)
+        return FW_OK;
+    int err = fwi_gw_sources_add(&gateway->sources[side], fw_conn_peer(conn), most, ret_counted);
+    if (err == FW_ELIMIT)
+        gateway->stats.refused_addresses++;
+    return err;
 }
 
 static void refuse(fw_gateway *gateway, fw_conn *conn, fwi_gw_side side, int reason)
@@ -365,9 +380,13 @@ static void refuse(fw_gateway *gateway, fw_conn *conn, fwi_gw_side side, int rea
 
 void fwi_gw_peer_accept(fw_gateway *gateway, fw_conn *conn, fwi_gw_side side)
 {
-    fwi_gw_peer *peer = is_full(gateway, side) ? NULL : calloc(1, sizeof *peer);
+    bool counted;
+    int err = admit(gateway, conn, side, &counted);
+    fwi_gw_peer *peer = err ? NULL : calloc(1, sizeof *peer);
     if (!peer) {
-        refuse(gateway, conn, side, is_full(gateway, side) ? FW_ELIMIT : UV_ENOMEM);
+        if (counted)
+            fwi_gw_sources_remove(&gateway->sources[side], fw_conn_peer(conn));
+        refuse(gateway, conn, side, err ? err : UV_ENOMEM);
         return;
     }
     if (fwi_log_enabled(FW_LOG_WARN))
@@ -376,11 +395,12 @@ void fwi_gw_peer_accept(fw_gateway *gateway, fw_conn *conn, fwi_gw_side side)
     peer->gateway = gateway;
     peer->conn = conn;
     peer->side = (uint8_t)side;
+    peer->counted = counted;
     fwi_list_init(&peer->vconns);
     fwi_list_init(&peer->node);
     gateway->peer_count++;
     fw_conn_set_events(conn, &conn_events, peer);
-    int err = side == FWI_GW_CLIENT ? register_client(peer) : begin_handshake(peer);
+    err = side == FWI_GW_CLIENT ? register_client(peer) : begin_handshake(peer);
     if (err)
         fwi_gw_peer_end(peer, err);
     else if (side == FWI_GW_CLIENT)

@@ -31,6 +31,7 @@ static void unlink_vconn(fwi_gw_vconn *vconn)
         fwi_list_remove(&vconn->node[side]);
         vconn->end[side]->vconn_count--;
     }
+    fwi_gateway_check_drained(gateway);
 }
 
 /* Takes it away and tells both ends, client first, the one who closed included: endpoints of the
@@ -97,10 +98,31 @@ static int join(fwi_gw_peer *from, fwi_gw_peer *to, fwi_gw_vconn **ret_vconn)
     return FW_OK;
 }
 
+/* A dial takes its share of a second; who is more than a second ahead dials too fast. Times wrap
+ * after 18 hours, so one that lies further off than that second is an old one. */
+static bool is_hasty(fwi_gw_peer *from)
+{
+    enum { TICKS_PER_MS = 64, SECOND = 1000 * TICKS_PER_MS };
+    uint32_t most = from->gateway->options.client_dials_per_s;
+    if (from->side != FWI_GW_CLIENT || !most || most > SECOND)
+        return false;
+    uint32_t now = (uint32_t)(fw_loop_now_ms(from->gateway->loop) * TICKS_PER_MS);
+    uint32_t ahead = from->dial_time - now;
+    if (ahead > SECOND)
+        ahead = 0;
+    ahead += SECOND / most;
+    if (ahead > SECOND)
+        return true;
+    from->dial_time = now + ahead;
+    return false;
+}
+
 static void dial(fwi_gw_peer *from, uint32_t remote_id)
 {
     fwi_gw_vconn *vconn;
-    fwi_gw_peer *to = find_remote(from, remote_id);
+    bool hasty = is_hasty(from);
+    from->gateway->stats.hasty_dials += hasty;
+    fwi_gw_peer *to = hasty || from->gateway->draining ? NULL : find_remote(from, remote_id);
     if (!to || join(from, to, &vconn)) {
         from->gateway->stats.refused_dials++;
         fwi_gw_peer_command(from, FWI_GW_REFUSE, 0, remote_id);

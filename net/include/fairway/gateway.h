@@ -16,6 +16,8 @@ FW_BEGIN_DECLS
 
 typedef struct fw_gateway fw_gateway;
 
+typedef enum fw_gateway_side { FW_GATEWAY_CLIENTS, FW_GATEWAY_SERVERS } fw_gateway_side;
+
 /* Fill it with fw_gateway_options_init first: in some fields zero has a meaning of its own. Strings
  * are copied. */
 typedef struct fw_gateway_options {
@@ -35,6 +37,11 @@ typedef struct fw_gateway_options {
     size_t max_clients;                 /* physical connections; 0: 100,000 */
     size_t max_servers;                 /* authenticated; 0: 10,000 */
     size_t max_unauthenticated_servers; /* answers awaited at one time; 0: 256 */
+    /* Physical connections of one address (of IPv6: of one /64) on the clients' side, and on the
+     * servers'; 0: no limit. Those without an address (unix:) are not limited. */
+    size_t max_clients_per_address, max_servers_per_address;
+    uint32_t client_dials_per_s; /* dials that a client makes beyond are refused; so many may come
+                                  * at once; 0, or more than 64,000: no limit */
 
     /* Outgoing bytes that may wait for one physical connection. A data frame that would go beyond
      * costs its virtual connection, not the physical one. Raised to one largest frame if lower. */
@@ -44,12 +51,20 @@ typedef struct fw_gateway_options {
 
 FW_API void fw_gateway_options_init(fw_gateway_options *options);
 
-/* Listens on both URLs and serves. FW_EOPTION (a URL is missing, max_packet_bytes under 4),
- * UV_ENOMEM, and the errors of fw_listener_new. */
+/* Listens on both URLs and serves. FW_EOPTION (a URL is missing, its transport has no reliable
+ * stream, max_packet_bytes under 4), UV_ENOMEM, and the errors of fw_listener_new. */
 FW_API FW_MUST_CHECK int fw_gateway_new(fw_loop *loop, const fw_gateway_options *options,
                                         fw_gateway **ret_gateway);
 
-/* The URLs that are listened on, with the real ports. Live as long as the gateway. */
+/* Listens on one more URL for clients or for servers, of any transport that has a reliable stream.
+ * FW_EOPTION (it has not), FW_ECLOSED (the gateway is closing, or drains), UV_ENOMEM, and the
+ * errors of fw_listener_new. */
+FW_API FW_MUST_CHECK int fw_gateway_listen(fw_gateway *gateway, fw_gateway_side side,
+                                           const char *url);
+
+/* The URLs that are listened on, with the real ports, in the order in which they were given; NULL
+ * after the last. Live as long as the gateway. The other two give the first of each side. */
+FW_API const char *fw_gateway_url(const fw_gateway *gateway, fw_gateway_side side, size_t index);
 FW_API const char *fw_gateway_client_url(const fw_gateway *gateway);
 FW_API const char *fw_gateway_server_url(const fw_gateway *gateway);
 
@@ -62,7 +77,9 @@ typedef struct fw_gateway_stats {
     /* Since the start. */
     uint64_t clients_total, servers_total, vconns_total;
     uint64_t refused_connections; /* over a max_ limit */
+    uint64_t refused_addresses;   /* of these, over a limit of one address */
     uint64_t refused_dials;
+    uint64_t hasty_dials;                              /* of these, over client_dials_per_s */
     uint64_t frames_from_clients, frames_from_servers; /* data forwarded */
     uint64_t bytes_from_clients, bytes_from_servers;   /* of these, headers included */
     uint64_t pings;
@@ -77,6 +94,26 @@ typedef struct fw_gateway_stats {
 } fw_gateway_stats;
 
 FW_API void fw_gateway_stats_get(const fw_gateway *gateway, fw_gateway_stats *ret_stats);
+
+/* A physical connection, as it is shown. */
+typedef struct fw_gateway_peer {
+    fw_gateway_side side;
+    bool authenticated; /* always, if it is a client; else id is not known yet */
+    uint32_t id;
+    const char *url; /* lent for the call */
+    uint32_t vconns;
+    size_t queued_bytes; /* that wait for it */
+    uint64_t silent_ms;  /* since its last frame */
+} fw_gateway_peer;
+
+/* Gives every physical connection, clients first; visit must change nothing. */
+FW_API void fw_gateway_each_peer(const fw_gateway *gateway,
+                                 void (*visit)(const fw_gateway_peer *peer, void *arg), void *arg);
+
+/* Listens no more and refuses dials; what is open goes on. on_drained runs once no virtual
+ * connection is left, never inside the call, and not at all if fw_gateway_close comes first. Only
+ * the first call counts. */
+FW_API void fw_gateway_drain(fw_gateway *gateway, void (*on_drained)(void *arg), void *arg);
 
 /* Stops listening and closes every connection. on_closed (may be NULL) runs last, after this call
  * has returned; the gateway is freed with it. Idempotent: the first call's on_closed is the one. */
