@@ -280,6 +280,19 @@ int fw_rpc_call(fw_rpc *rpc, const fw_rpc_message *message, fw_rpc_done_fn done,
     return FW_OK;
 }
 
+/* A notification spends a sequence number, too, unless it has none; nothing is remembered under it.
+ * There are fewer calls than sequences, so one is free. */
+static uint64_t oneway_sequence(const fw_rpc *rpc)
+{
+    uint64_t sequence = rpc->table.last_id;
+    if (rpc->protocol->abilities & FWI_RPC_ONEWAY_IS_UNNUMBERED)
+        return 0;
+    do
+        sequence = sequence >= rpc->table.max_id ? 1 : sequence + 1;
+    while (fwi_id_table_find(&rpc->table, sequence));
+    return sequence;
+}
+
 int fw_rpc_notify(fw_rpc *rpc, const fw_rpc_message *message)
 {
     int err = check_message(rpc, message);
@@ -290,17 +303,13 @@ int fw_rpc_notify(fw_rpc *rpc, const fw_rpc_message *message)
         err = enter(rpc, &changed, states);
     if (err)
         return err;
-    /* A notification spends a sequence number, too; nothing is remembered under it. */
     fwi_rpc_packet packet;
-    uint64_t sequence = rpc->table.last_id;
-    do
-        sequence = sequence >= rpc->table.max_id ? 1 : sequence + 1;
-    while (fwi_id_table_find(&rpc->table, sequence)); /* there are fewer calls than sequences */
+    uint64_t sequence = oneway_sequence(rpc);
     set_packet(&packet, &changed, FWI_RPC_KIND_ONEWAY, sequence);
     err = check_message(rpc, &changed);
     if (!err)
         err = fwi_rpc_send(rpc, &packet);
-    if (!err)
+    if (!err && sequence)
         rpc->table.last_id = sequence;
     leave_with(rpc, states, count, err);
     return err;

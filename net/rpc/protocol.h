@@ -39,8 +39,9 @@ typedef enum fwi_rpc_ability {
     FWI_RPC_CAN_CANCEL = 8,   /* the other end can be told that nobody waits any more */
     FWI_RPC_CAN_PING = 16,    /* packets of their own for it */
     FWI_RPC_CAN_ERRORS = 32,  /* a request can be answered with an error */
-    FWI_RPC_ANSWERS_NAME_NUMBER =
-        64 /* an answer repeats the number, which tells calls apart, too */
+    /* An answer repeats the number, which tells calls apart, too. */
+    FWI_RPC_ANSWERS_NAME_NUMBER = 64,
+    FWI_RPC_ONEWAY_IS_UNNUMBERED = 128 /* one-way packets have the sequence 0 */
 } fwi_rpc_ability;
 
 /* An error as it is told: a code of the application (logic) or of the machinery, and a text. */

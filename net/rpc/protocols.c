@@ -4,7 +4,8 @@
 #include <string.h>
 
 static const fwi_rpc_protocol *const protocols[] = {
-    &fwi_rpc_walle,
+    &fwi_rpc_walle,  &fwi_rpc_fly_seed, &fwi_rpc_fly_v0,
+    &fwi_rpc_fly_03, &fwi_rpc_fly_04,   &fwi_rpc_fly_v1,
 };
 
 static const fwi_rpc_protocol *find(const char *name, size_t len)

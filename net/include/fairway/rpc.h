@@ -146,8 +146,9 @@ typedef struct fw_rpc_interceptor {
 } fw_rpc_interceptor;
 
 typedef struct fw_rpc_options {
-    /* NULL: "walle". At a server several, with commas: which one a peer speaks is told by its first
-     * bytes, in this order. FW_EOPTION: unknown, or they cannot be told apart. */
+    /* NULL: "walle". "fly-v1", "fly-0.4", "fly-0.3", "fly-v0", "fly-seed". At a server several,
+     * with commas: which one a peer speaks is told by its first bytes, in this order. FW_EOPTION:
+     * unknown, or they cannot be told apart (fly-0.3 and fly-0.4; fly-v0 and fly-seed). */
     const char *protocol;
     fw_rpc_router *router; /* what this end offers; NULL: nothing. Must outlive the connection. */
     fw_rpc_topics *topics; /* where peers may subscribe; NULL: nowhere. Must outlive it, too. */
