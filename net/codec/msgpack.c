@@ -445,8 +445,7 @@ static int pack_container(packing *to, const cJSON *json)
         if (!err)
             err = pack(to, at);
     }
-    if (!err)
-        to->run->place = place.up;
+    to->run->place = place.up;
     return err;
 }
 

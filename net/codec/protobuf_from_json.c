@@ -212,8 +212,7 @@ static int fill_repeated(fwi_codec_run *run, ProtobufCMessage *message,
         err = is_map ? fill_entry(run, field, at, p) : fill_value(run, field, at, p);
         ++*done; /* what is half filled is freed, too */
     }
-    if (!err)
-        run->place = place.up;
+    run->place = place.up;
     return err;
 }
 
@@ -274,13 +273,12 @@ static int fill_fields(fwi_codec_run *run, ProtobufCMessage *message, const cJSO
         place.name = field->name;
         run->place = &place;
         bool *seen = &is_set[field - type->fields];
-        if (*seen)
-            return fwi_codec_fail(run, FW_EMESSAGE, "is there twice");
+        int err = *seen ? fwi_codec_fail(run, FW_EMESSAGE, "is there twice")
+                        : fill_field(run, message, field, at);
         *seen = true;
-        int err = fill_field(run, message, field, at);
+        run->place = place.up;
         if (err)
             return err;
-        run->place = place.up;
     }
     return check_required(run, type, is_set);
 }

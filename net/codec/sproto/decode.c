@@ -107,22 +107,18 @@ static int decode_sized(fwi_codec_run *run, const fwi_sproto_field *field, fw_sl
 {
     fwi_place place = {.up = run->place};
     fw_slice element;
-    int rc;
+    int rc, err = FW_OK;
     run->place = &place;
-    for (; (rc = fwi_sproto_next_element(&bytes, &element)) > 0; place.index++) {
+    for (; !err && (rc = fwi_sproto_next_element(&bytes, &element)) != 0; place.index++) {
         cJSON *item;
-        int err = fwi_codec_count(run, 1);
+        err = rc < 0 ? cut(run) : fwi_codec_count(run, 1);
         if (!err)
             err = decode_bytes(run, field, element, &item);
         if (!err)
             err = fwi_json_append(array, item);
-        if (err)
-            return err;
     }
-    if (rc < 0)
-        return cut(run);
     run->place = place.up;
-    return FW_OK;
+    return err;
 }
 
 /* The text under which an element stands in a JSON object. room is for numbers. */
@@ -150,7 +146,7 @@ static int add_entry(fwi_codec_run *run, const fwi_sproto_field *field, cJSON *o
                      fwi_map *seen, cJSON *element)
 {
     char room[32];
-    const char *text;
+    const char *text = NULL;
     void *old;
     int err = get_key(run, field, element, room, &text);
     fw_slice key = {text, err ? 0 : strlen(text)};
@@ -193,8 +189,7 @@ static int decode_map(fwi_codec_run *run, const fwi_sproto_field *field, fw_slic
             err = add_entry(run, field, object, &seen, item);
     }
     fwi_map_fini(&seen);
-    if (!err)
-        run->place = place.up;
+    run->place = place.up;
     return err;
 }
 
@@ -239,9 +234,9 @@ static int decode_fields(fwi_codec_run *run, fwi_sproto_reader *reader, cJSON *o
                                         : decode_scalar(run, &value, &item);
         if (!err)
             err = fwi_json_add(object, (fw_slice){name, strlen(name)}, item);
+        run->place = place.up;
         if (err)
             return err;
-        run->place = place.up;
     }
     return rc ? cut(run) : FW_OK;
 }
@@ -300,7 +295,7 @@ int fw_sproto_decode(const fw_sproto_type *type, const void *data, size_t len,
 
 static int codec_decode(fwi_codec_run *run, const void *type, fw_slice data, void **ret_message)
 {
-    cJSON *json;
+    cJSON *json = NULL;
     int err = decode_whole(run, type, data, &json);
     if (!err)
         *ret_message = json;

@@ -196,16 +196,15 @@ static int get_width(fwi_codec_run *run, const fwi_sproto_field *field, const cJ
         return FW_OK;
     fwi_place place = {.up = run->place};
     run->place = &place;
-    for (const cJSON *at = json->child; at; at = at->next, place.index++) {
-        int64_t value;
-        int err = get_integer(run, field, at, &value);
-        if (err)
-            return err;
+    int err = FW_OK;
+    for (const cJSON *at = json->child; at && !err; at = at->next, place.index++) {
+        int64_t value = 0;
+        err = get_integer(run, field, at, &value);
         if (!is_narrow(value))
             *ret_width = 8;
     }
     run->place = place.up;
-    return FW_OK;
+    return err;
 }
 
 static int put_array(fwi_codec_run *run, const fwi_sproto_field *field, const cJSON *json,
@@ -226,8 +225,7 @@ static int put_array(fwi_codec_run *run, const fwi_sproto_field *field, const cJ
         if (!err)
             err = put_element(run, field, at, width, out);
     }
-    if (!err)
-        run->place = place.up;
+    run->place = place.up;
     return err;
 }
 
@@ -316,9 +314,9 @@ static int put_words(fwi_codec_run *run, const fw_sproto_type *type, const cJSON
             err = put_word(out, word);
         next_tag = field->tag + 1u;
     }
+    run->place = place.up;
     if (err)
         return err;
-    run->place = place.up;
     for (const cJSON *at = json->child; at; at = at->next)
         members++;
     if (members != used)
@@ -333,7 +331,8 @@ static int put_data(fwi_codec_run *run, const fw_sproto_type *type, const cJSON 
 {
     fwi_place place = {.up = run->place};
     run->place = &place;
-    for (size_t i = 0; i < type->field_count; i++) {
+    int err = FW_OK;
+    for (size_t i = 0; i < type->field_count && !err; i++) {
         const fwi_sproto_field *field = type->fields[i];
         const cJSON *item = member(json, field);
         uint16_t word;
@@ -341,7 +340,7 @@ static int put_data(fwi_codec_run *run, const fw_sproto_type *type, const cJSON 
         if (!item)
             continue;
         place.name = field->name;
-        int err = get_word(run, field, item, &word);
+        err = get_word(run, field, item, &word);
         if (!err && word)
             continue;
         if (!err)
@@ -349,12 +348,11 @@ static int put_data(fwi_codec_run *run, const fw_sproto_type *type, const cJSON 
         if (!err)
             err = field->is_array ? put_array(run, field, item, out)
                                   : put_content(run, field, item, out);
-        if (err)
-            return err;
-        end_sized(out, at);
+        if (!err)
+            end_sized(out, at);
     }
     run->place = place.up;
-    return FW_OK;
+    return err;
 }
 
 static int encode_struct(fwi_codec_run *run, const fw_sproto_type *type, const cJSON *json,

@@ -169,7 +169,7 @@ static int join_name(cursor *parser, const char *outer, fw_slice name, char **re
 /* "{" members "}" as a type of its own. */
 static int parse_struct(cursor *parser, const char *outer, fw_slice name, char **ret_name)
 {
-    char *full;
+    char *full = NULL;
     int err = join_name(parser, outer, name, &full);
     if (err)
         return err;
