@@ -78,6 +78,7 @@ static void watch_start(void *store, fw_kv_watch *watch)
 {
     (void)store;
     kv_watch = watch;
+    fw_loop_stop(loop);
 }
 
 static void watch_stop(void *store, fw_kv_watch *watch)
@@ -137,6 +138,7 @@ static fw_watcher *watch(fw_kv *kv, const char *path)
     fw_watcher *watcher;
     fw_watcher_options options = {.on_event = on_event, .saved_list = path};
     added = changed = 0;
+    kv_watch = NULL;
     must(fw_watcher_new(kv, NULL, &options, &watcher), "watcher");
     return watcher;
 }
@@ -202,6 +204,8 @@ static void measure_start(fw_kv *kv, size_t count, const char *directory)
     char path[512];
     snprintf(path, sizeof path, "%s/bench_discovery.%d", directory, (int)getpid());
     fw_watcher *watcher = watch(kv, path);
+    while (!kv_watch) /* it looks for the file first */
+        fw_loop_run(loop);
     list(count);
     end(watcher); /* writes the list */
     restored = false;
