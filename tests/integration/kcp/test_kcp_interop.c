@@ -1,6 +1,6 @@
 /*
- * Our kcp and another implementation's, in both roles, clean and through a bad network. The other
- * one is a program named by FW_KCP_PEER; without it the test is skipped. It must know:
+ * Our kcp and kcp-go (Debian's package of its source) in both roles, clean and through a bad
+ * network. The other end is interop/peer.go, which is built here:
  *
  *     PEER server PORT walle|quick           echoes whatever comes, says "listening"
  *     PEER client PORT walle|quick BYTES     sends bytes of pair.c's order (seed 3), wants them
@@ -27,9 +27,10 @@ static const struct kind {
     {"walle", "nodelay=0", 20000, {.loss = 10, .delay_ms = 5, .jitter_ms = 15, .seed = 5}},
 };
 
-#define KINDS (int)(sizeof kinds / sizeof *kinds)
+#define BUILD_MS 120000
+#define KINDS    (int)(sizeof kinds / sizeof *kinds)
 
-static const char *program;
+static char program[300];
 
 START_TEST(we_dial)
 {
@@ -76,15 +77,36 @@ START_TEST(we_listen)
 }
 END_TEST
 
+static void build_peer(void)
+{
+    const char *dir = fwt_tmpdir();
+    char cache[300];
+    snprintf(program, sizeof program, "%s/peer", dir);
+    snprintf(cache, sizeof cache, "GOCACHE=%s/cache", dir);
+    const char *source = fwt_source_path("integration/kcp/interop/peer.go");
+    const char *argv[] = {"env",
+                          "GO111MODULE=off",
+                          "GOPATH=/usr/share/gocode",
+                          "GOFLAGS=",
+                          cache,
+                          "go",
+                          "build",
+                          "-o",
+                          program,
+                          source,
+                          NULL};
+    char *out, *err;
+    int rc = fwt_run(argv, NULL, &out, &err, BUILD_MS);
+    ck_assert_msg(rc == 0, "the peer (golang-go, golang-github-xtaci-kcp-dev): %s%s", out, err);
+    free(out);
+    free(err);
+}
+
 int main(void)
 {
-    program = getenv("FW_KCP_PEER");
-    if (!program) {
-        printf("FW_KCP_PEER is not set: skipped\n");
-        return 77;
-    }
     Suite *suite = suite_create("kcp interop");
     TCase *tcase = fwt_tcase(suite, "interop", 120);
+    tcase_add_unchecked_fixture(tcase, build_peer, NULL); /* once, for all */
     tcase_add_loop_test(tcase, we_dial, 0, KINDS);
     tcase_add_loop_test(tcase, we_listen, 0, KINDS);
     return fwt_main(suite);
