@@ -1,142 +1,212 @@
 /*
- * fairway gateway: the daemon. Every option has the original's spelling beside ours (-ClientAddr
- * and --client-addr), durations are written as Go writes them.
+ * fairway gateway: the daemon. Its components are the gateway itself, the signal that has it run
+ * the command file, and the file with its process id, which is there as long as all is.
  */
-#include "cli.h"
+#include "cmd_gateway.h"
 
-#include <fairway/gateway.h>
+#include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
-struct daemon {
-    cli_context *cli;
-    fw_gateway_options options;
-    fw_gateway *gateway;
-    fw_app_step *stopping;
-};
-
-/* "host:port", ":port" or a URL, as a URL; to be freed. */
-static char *address_url(const char *address)
-{
-    size_t size = strlen(address) + sizeof "tcp://";
-    char *url = malloc(size);
-    bool is_url = strstr(address, "://") || !strncmp(address, "unix:", 5);
-    if (url)
-        snprintf(url, size, "%s%s", is_url ? "" : "tcp://", address);
-    return url;
-}
+/* ---- the gateway ---- */
 
 static void start_gateway(fw_app_step *step, void *arg)
 {
-    struct daemon *daemon = arg;
-    fw_app_done(step, fw_gateway_new(daemon->cli->loop, &daemon->options, &daemon->gateway), NULL);
+    gateway_daemon *daemon = arg;
+    gateway_config *config = &daemon->config;
+    config->options.client_url = config->urls[FW_GATEWAY_CLIENTS][0];
+    config->options.server_url = config->urls[FW_GATEWAY_SERVERS][0];
+    int err = fw_gateway_new(daemon->cli->loop, &config->options, &daemon->gateway);
+    if (err) {
+        fw_app_done(step, err, NULL);
+        return;
+    }
+    for (int side = 0; side < 2; side++)
+        for (size_t i = 1; i < config->url_count[side]; i++) {
+            err = fw_gateway_listen(daemon->gateway, side, config->urls[side][i]);
+            if (err) {
+                fw_gateway_close(daemon->gateway, NULL, NULL);
+                fw_app_done(step, err, config->urls[side][i]);
+                return;
+            }
+        }
+    uv_timer_init(fw_loop_uv(daemon->cli->loop), &daemon->drain_timer);
+    daemon->drain_timer.data = daemon;
+    fw_app_done(step, FW_OK, NULL);
+}
+
+static void end_drain(gateway_daemon *daemon)
+{
+    fw_app_step *step = daemon->draining;
+    daemon->draining = NULL;
+    uv_timer_stop(&daemon->drain_timer);
+    if (step)
+        fw_app_done(step, FW_OK, NULL);
+}
+
+static void on_drain_time(uv_timer_t *timer)
+{
+    end_drain(timer->data);
+}
+
+static void on_drained(void *arg)
+{
+    end_drain(arg);
+}
+
+static void drain_gateway(fw_app_step *step, void *arg)
+{
+    gateway_daemon *daemon = arg;
+    daemon->draining = step;
+    uv_timer_start(&daemon->drain_timer, on_drain_time, daemon->config.drain_ms, 0);
+    fw_gateway_drain(daemon->gateway, on_drained, daemon);
 }
 
 static void on_closed(void *arg)
 {
-    const struct daemon *daemon = arg;
+    const gateway_daemon *daemon = arg;
     fw_app_done(daemon->stopping, FW_OK, NULL);
 }
 
 static void stop_gateway(fw_app_step *step, void *arg)
 {
-    struct daemon *daemon = arg;
+    gateway_daemon *daemon = arg;
     daemon->stopping = step;
+    daemon->draining = NULL;
+    uv_close((uv_handle_t *)&daemon->drain_timer, NULL);
     fw_gateway_close(daemon->gateway, on_closed, daemon);
+}
+
+/* ---- the command file ---- */
+
+static void start_signal(fw_app_step *step, void *arg)
+{
+    fw_app_done(step, gateway_signal_start(arg), NULL);
+}
+
+static void stop_signal(fw_app_step *step, void *arg)
+{
+    gateway_signal_stop(arg);
+    fw_app_done(step, FW_OK, NULL);
+}
+
+/* ---- the pid file ---- */
+
+/* Made whole under another name first: who reads it never sees half of it. */
+static int write_pid(const char *path)
+{
+    char part[4096], text[24];
+    int size = snprintf(part, sizeof part, "%s.%ld", path, (long)getpid());
+    if (size < 0 || (size_t)size >= sizeof part)
+        return UV_ENAMETOOLONG;
+    int len = snprintf(text, sizeof text, "%ld", (long)getpid());
+    int fd = open(part, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+    if (fd < 0)
+        return -errno;
+    ssize_t written = write(fd, text, (size_t)len);
+    int err = written == len ? FW_OK : written < 0 ? -errno : UV_ENOSPC;
+    close(fd);
+    if (!err && rename(part, path))
+        err = -errno;
+    if (err)
+        unlink(part);
+    return err;
+}
+
+static void start_pid_file(fw_app_step *step, void *arg)
+{
+    const gateway_daemon *daemon = arg;
+    fw_app_done(step, write_pid(daemon->config.pid_file), NULL);
+}
+
+/* Leaves it alone if it is another process's by now. */
+static void stop_pid_file(fw_app_step *step, void *arg)
+{
+    const gateway_daemon *daemon = arg;
+    char text[24] = "";
+    FILE *file = fopen(daemon->config.pid_file, "re");
+    bool is_ours = file && fgets(text, sizeof text, file) && atol(text) == (long)getpid();
+    if (file)
+        fclose(file);
+    if (is_ours)
+        unlink(daemon->config.pid_file);
+    fw_app_done(step, FW_OK, NULL);
+}
+
+/* ---- all of it ---- */
+
+static void print_urls(const gateway_daemon *daemon, fw_gateway_side side)
+{
+    const char *url;
+    for (size_t i = 0; (url = fw_gateway_url(daemon->gateway, side, i)); i++)
+        printf("%s%s", i ? " and " : "", url);
+}
+
+static void add_urls(const gateway_daemon *daemon, fw_gateway_side side, cJSON *json,
+                     const char *name)
+{
+    cJSON *urls = cJSON_AddArrayToObject(json, name);
+    const char *url;
+    for (size_t i = 0; (url = fw_gateway_url(daemon->gateway, side, i)); i++)
+        cJSON_AddItemToArray(urls, cJSON_CreateString(url));
 }
 
 static void print_ready(void *arg)
 {
-    const struct daemon *daemon = arg;
-    const char *client = fw_gateway_client_url(daemon->gateway),
-               *server = fw_gateway_server_url(daemon->gateway);
+    const gateway_daemon *daemon = arg;
     if (!daemon->cli->json) {
-        printf("gateway: clients at %s, servers at %s\n", client, server);
+        printf("gateway: clients at ");
+        print_urls(daemon, FW_GATEWAY_CLIENTS);
+        printf(", servers at ");
+        print_urls(daemon, FW_GATEWAY_SERVERS);
+        printf("\n");
         fflush(stdout);
         return;
     }
     cJSON *json = cJSON_CreateObject();
     cJSON_AddStringToObject(json, "event", "ready");
-    cJSON_AddStringToObject(json, "client_url", client);
-    cJSON_AddStringToObject(json, "server_url", server);
+    cJSON_AddStringToObject(json, "client_url", fw_gateway_client_url(daemon->gateway));
+    cJSON_AddStringToObject(json, "server_url", fw_gateway_server_url(daemon->gateway));
+    add_urls(daemon, FW_GATEWAY_CLIENTS, json, "client_urls");
+    add_urls(daemon, FW_GATEWAY_SERVERS, json, "server_urls");
     cli_print_json(json);
 }
 
-static int run(struct daemon *daemon, const char *client_addr, const char *server_addr)
+static int run(gateway_daemon *daemon)
 {
-    cli_context *cli = daemon->cli;
-    int rc = cli_open(cli);
+    gateway_config *config = &daemon->config;
+    int rc = cli_open(daemon->cli);
     if (rc >= 0)
         return rc;
-    char name[600], *client_url = address_url(client_addr), *server_url = address_url(server_addr);
-    snprintf(name, sizeof name, "gateway (clients at %s, servers at %s)", client_addr, server_addr);
-    daemon->options.client_url = client_url;
-    daemon->options.server_url = server_url;
-    fw_app_component component = {
-        .name = name, .start = start_gateway, .stop = stop_gateway, .arg = daemon};
-    cli_app app = {.list = &component, .count = 1, .on_running = print_ready, .arg = daemon};
-    if (client_url && server_url) {
-        rc = cli_run_app(cli, &app);
-    } else {
-        cli_stop(cli, cli_fail_error(name, UV_ENOMEM, NULL));
-        rc = cli_run(cli);
-    }
-    free(client_url);
-    free(server_url);
-    return rc;
+    char name[1200];
+    snprintf(name, sizeof name, "gateway (clients at %.500s, servers at %.500s)",
+             config->urls[FW_GATEWAY_CLIENTS][0], config->urls[FW_GATEWAY_SERVERS][0]);
+    const fw_app_component components[] = {
+        {.name = name,
+         .start = start_gateway,
+         .drain = config->drain_ms ? drain_gateway : NULL,
+         .stop = stop_gateway,
+         .arg = daemon},
+        {.name = "command file", .start = start_signal, .stop = stop_signal, .arg = daemon},
+        {.name = config->pid_file, .start = start_pid_file, .stop = stop_pid_file, .arg = daemon},
+    };
+    cli_app app = {.list = components,
+                   .count = config->pid_file ? 3 : 2,
+                   .drain_ms = config->drain_ms,
+                   .on_running = print_ready,
+                   .arg = daemon};
+    return cli_run_app(daemon->cli, &app);
 }
 
 int cmd_gateway(cli_context *cli, int argc, char **argv)
 {
-    struct daemon daemon = {.cli = cli};
-    fw_gateway_options *gateway = &daemon.options;
-    fw_gateway_options_init(gateway);
-    const char *client_addr = ":0", *server_addr = ":0", *key = "";
-    uint32_t max_packet = 524288, client_queue = 4 << 20, server_queue = 64 << 20;
-    uint32_t max_clients = 100000, max_servers = 10000;
-    gateway->handshake_timeout_ms = 5000;
-    const cli_option options[] = {
-        {"client-addr", "ClientAddr", CLI_TEXT, &client_addr, "ADDR",
-         "where clients come in (default :0, any port)"},
-        {"server-addr", "ServerAddr", CLI_TEXT, &server_addr, "ADDR",
-         "where servers come in (default :0)"},
-        {"server-auth-key", "ServerAuthKey", CLI_TEXT, &key, "KEY",
-         "shared secret of the servers; better in FAIRWAY_SERVER_AUTH_KEY"},
-        {"max-packet", "MaxPacket", CLI_UINT, &max_packet, "BYTES",
-         "largest length field (default 524288)"},
-        {"client-max-conn", "ClientMaxConn", CLI_UINT, &gateway->client_max_conn, "N",
-         "virtual connections a client may dial (default 16; 0: no limit)"},
-        {"client-idle-timeout", "ClientIdleTimeout", CLI_DURATION, &gateway->client_idle_timeout_ms,
-         "DUR", "close a client that sends nothing (default 30s; 0: never)"},
-        {"server-idle-timeout", "ServerIdleTimeout", CLI_DURATION, &gateway->server_idle_timeout_ms,
-         "DUR", "the same for servers (default 30s)"},
-        {"handshake-timeout", NULL, CLI_DURATION, &gateway->handshake_timeout_ms, "DUR",
-         "for a server's answer to the challenge (default 5s)"},
-        {"max-clients", NULL, CLI_UINT, &max_clients, "N", "physical connections (default 100000)"},
-        {"max-servers", NULL, CLI_UINT, &max_servers, "N", "physical connections (default 10000)"},
-        {"client-queue-bytes", NULL, CLI_UINT, &client_queue, "BYTES",
-         "that may wait for a client (default 4 MiB)"},
-        {"server-queue-bytes", NULL, CLI_UINT, &server_queue, "BYTES",
-         "that may wait for a server (default 64 MiB)"},
-        CLI_END,
-    };
+    gateway_daemon daemon = {.cli = cli};
     cli->log_level = "info";
-    int count,
-        rc = cli_parse(
-            cli, options, "--client-addr ADDR --server-addr ADDR",
-            "Runs the gateway of virtual connections until it is stopped. Speaks the protocol of\n"
-            "fastway and uniway, and takes their options in their spelling, too.",
-            argc, argv, 0, 0, &count);
-    if (rc >= 0)
-        return rc;
-    if (!max_packet || !max_clients || !max_servers || !client_queue || !server_queue ||
-        !gateway->handshake_timeout_ms)
-        return cli_fail(EXIT_USAGE, "gateway", "a limit of 0 lets nothing through");
-    gateway->auth_key = key;
-    gateway->max_packet_bytes = max_packet;
-    gateway->max_clients = max_clients;
-    gateway->max_servers = max_servers;
-    gateway->client_queue_bytes = client_queue;
-    gateway->server_queue_bytes = server_queue;
-    return run(&daemon, client_addr, server_addr);
+    int rc = gateway_config_parse(cli, argc, argv, &daemon.config);
+    if (rc < 0)
+        rc = run(&daemon);
+    gateway_config_fini(&daemon.config);
+    return rc;
 }
