@@ -117,7 +117,8 @@ void sim_run_until(sim_world *world, uint64_t until_ms)
                 sim_process_wake(process);
         }
     }
-    world->now_ms = until_ms;
+    if (world->now_ms < until_ms) /* an event may have run it on */
+        world->now_ms = until_ms;
 }
 
 /* ---- processes ---- */
