@@ -321,25 +321,6 @@ int fwi_session_send_buf(fw_session *session, fw_buf *frame, fwi_completion *com
     return err;
 }
 
-int fwi_session_reserve(fw_session *session, size_t len, uint8_t **ret_payload)
-{
-    if (session->rules->compressor)
-        return FW_EOPTION;
-    int err = fwi_session_writable(session);
-    if (err)
-        return err;
-    uint8_t header[FW_MAX_HEADER_BYTES], *room;
-    int header_len = fwi_framing_write_header(&session->rules->framing, header, len);
-    if (header_len < 0)
-        return header_len;
-    err = frame_room(session, (size_t)header_len + len, NULL, &room);
-    if (err)
-        return err;
-    memcpy(room, header, (size_t)header_len);
-    *ret_payload = room + header_len;
-    return FW_OK;
-}
-
 size_t fw_session_queued_bytes(const fw_session *session)
 {
     const fwi_redial *redial = session->extra ? session->extra->redial : NULL;

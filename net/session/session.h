@@ -132,12 +132,6 @@ void fwi_session_free(fw_session *session);
 void fwi_session_end(fw_session *session, int reason);
 extern const fw_conn_events fwi_session_conn_events;
 
-/* Room for a frame of len bytes, its header written, the payload to be filled in before the return
- * to the loop: saves the copy of fw_session_send. Errors as there; FW_EOPTION if the session
- * packs its frames. */
-FWI_API FW_MUST_CHECK int fwi_session_reserve(fw_session *session, size_t len,
-                                              uint8_t **ret_payload);
-
 /* ---- account.c ---- */
 
 /* Whether a frame can be sent now: FW_ECLOSED, FW_ELIMIT. */

@@ -366,6 +366,40 @@ START_TEST(bad_requests_are_answered_and_the_connection_goes_on)
 }
 END_TEST
 
+static void on_slow(fw_rpc_request *request, void *arg)
+{
+    (void)arg;
+    uv_sleep(50);
+    fw_rpc_reply(request, (fw_slice){"", 0});
+}
+
+/* Two requests in one piece: while the first is worked on, the second one's 10 ms pass. */
+START_TEST(a_request_whose_time_passed_in_the_line_is_not_run)
+{
+    start("mem:slow", NULL);
+    FWT_OK(fw_rpc_router_add(router, "slow", on_slow, NULL));
+    raw_dial("mem:slow", false);
+    raw_send("0a000000"
+             "0801"
+             "1801"
+             "2a04736c6f77"
+             "1f000000"
+             "0801"
+             "1802"
+             "2213"
+             "0a0d66772d74696d656f75742d6d73"
+             "12023130"
+             "2a046563686f",
+             100);
+    for (unsigned ms = 0; raw.len < 30 && ms < PATIENCE_MS; ms++)
+        fwt_run_for(1);
+    ck_assert_mem_eq(raw.bytes, "\x0a\0\0\0\x08\x02\x18\x01", 8);
+    ck_assert_mem_eq(raw.bytes + 14 + 4, "\x08\x02\x10\x01\x18\x02", 6);
+    raw_close();
+    stop();
+}
+END_TEST
+
 /* ---- ends at random moments ---- */
 
 #define ENDS     8
@@ -533,6 +567,7 @@ int main(void)
     tcase_add_test(tcase, one_port_serves_several_protocols);
     tcase_add_test(tcase, bad_answers_end_their_call_alone);
     tcase_add_test(tcase, bad_requests_are_answered_and_the_connection_goes_on);
+    tcase_add_test(tcase, a_request_whose_time_passed_in_the_line_is_not_run);
     tcase_add_test(tcase, every_call_ends_once_whatever_happens);
     return fwt_main(suite);
 }
