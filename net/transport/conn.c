@@ -49,17 +49,16 @@ static int write_rest(fw_conn *conn)
         chunks++;
     if (chunks > FLUSH_BUFS && !(bufs = malloc(chunks * sizeof *bufs)))
         return UV_ENOMEM;
-    unsigned count = gather(&conn->out, bufs, chunks);
+    int err = conn->ops->write(conn, bufs, gather(&conn->out, bufs, chunks));
+    if (bufs != few)
+        free(bufs);
+    if (err)
+        return err;
     conn->in_flight.head = conn->out.head;
     conn->in_flight.bytes = conn->out.bytes;
     conn->out = (fwi_out_queue){.bytes = 0};
     conn->writing = true;
-    int err = conn->ops->write(conn, bufs, count);
-    if (err)
-        conn->writing = false;
-    if (bufs != few)
-        free(bufs);
-    return err;
+    return FW_OK;
 }
 
 /* The transport has taken bytes at once. */
@@ -125,6 +124,14 @@ static int flush(fw_conn *conn)
     return conn->ops->shutdown(conn);
 }
 
+/* It is not known what has left of what was offered: nothing may follow it. */
+static void fail_writing(fw_conn *conn, int error)
+{
+    conn->blocked = true;
+    conn->shutting = true;
+    fw_conn_close(conn, error);
+}
+
 static void on_flush(fwi_task *task, void *arg)
 {
     (void)task;
@@ -133,7 +140,7 @@ static void on_flush(fwi_task *task, void *arg)
         return;
     int err = flush(conn);
     if (err)
-        fw_conn_close(conn, err);
+        fail_writing(conn, err);
     else
         fwi_conn_sent(conn);
 }
@@ -266,7 +273,7 @@ void fwi_conn_written(fw_conn *conn, int status)
     if (!status)
         status = flush(conn);
     if (status)
-        fw_conn_close(conn, status);
+        fail_writing(conn, status);
     else
         fwi_conn_sent(conn);
 }
@@ -451,10 +458,11 @@ void fw_conn_close(fw_conn *conn, int reason)
 {
     if (conn->state == FWI_CONN_CLOSING)
         return;
-    if (conn->state == FWI_CONN_OPEN && !conn->writing)
-        (void)flush(conn); /* a last try; the rest is dropped */
+    bool was_open = conn->state == FWI_CONN_OPEN;
     conn->state = FWI_CONN_CLOSING;
     conn->reason = reason;
+    if (was_open && !conn->writing)
+        (void)flush(conn); /* a last try, of which nothing is told; the rest is dropped */
     end_dial_timer(conn);
     fwi_loop_defer_cancel(conn->loop, &conn->flush);
     conn->ops->close(conn);

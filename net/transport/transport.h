@@ -18,8 +18,9 @@ typedef enum fwi_conn_state { FWI_CONN_OPENING, FWI_CONN_OPEN, FWI_CONN_CLOSING 
 typedef struct fwi_conn_ops {
     /* Stream: takes what it can of the buffers at once: bytes taken, or UV_EAGAIN, or an error. */
     int (*try_write)(fw_conn *conn, const uv_buf_t *bufs, unsigned count);
-    /* Stream: takes all of the buffers, which stay valid until fwi_conn_written. At most one at a
-     * time. NULL: what try_write did not take is offered again after fwi_conn_writable. */
+    /* Stream: takes all of the buffers, which stay valid until fwi_conn_written (in a later turn).
+     * At most one at a time. NULL: what try_write did not take is offered again after
+     * fwi_conn_writable. */
     int (*write)(fw_conn *conn, const uv_buf_t *bufs, unsigned count);
     /* Messages: takes one message, or UV_EAGAIN (it is offered again after fwi_conn_writable), or
      * an error. */
@@ -27,7 +28,7 @@ typedef struct fwi_conn_ops {
     /* Sends the end; fwi_conn_shut follows, maybe at once. Nothing is under way when it is called,
      * and nothing is written after. NULL without FW_TRANSPORT_HALF_CLOSE. */
     int (*shutdown)(fw_conn *conn);
-    int (*read_start)(fw_conn *conn);
+    int (*read_start)(fw_conn *conn); /* maybe while it reads */
     void (*read_stop)(fw_conn *conn);
     /* Begins to close; fwi_conn_gone follows, after fwi_conn_written of a write in flight. */
     void (*close)(fw_conn *conn);
