@@ -3,7 +3,8 @@
 #include <fairway/error.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
+
+#define ACCEPT_AGAIN_MS 100 /* after a lack of memory */
 
 static fwi_stream_conn *stream_of(fw_conn *conn)
 {
@@ -128,7 +129,8 @@ static void on_read(uv_stream_t *handle, ssize_t n, const uv_buf_t *buf)
 
 int fwi_stream_read_start(fw_conn *conn)
 {
-    return uv_read_start(&stream_of(conn)->uv.stream, on_alloc, on_read);
+    int err = uv_read_start(&stream_of(conn)->uv.stream, on_alloc, on_read);
+    return err == UV_EALREADY ? FW_OK : err;
 }
 
 void fwi_stream_read_stop(fw_conn *conn)
@@ -156,15 +158,15 @@ void fwi_stream_close(fw_conn *conn)
     uv_close(&stream->uv.handle, on_conn_closed);
 }
 
-static void on_connection(uv_stream_t *handle, int status)
+/* libuv listens no more until somebody accepts what has come. */
+static void accept_one(fwi_stream_listener *listener)
 {
-    fwi_stream_listener *listener = fwi_container_of(handle, fwi_stream_listener, uv);
-    if (status)
-        return; /* out of descriptors, or the peer has left: libuv tries again */
     fwi_stream_conn *conn;
-    if (listener->conn_new(listener->base.loop, false, &conn))
+    if (listener->conn_new(listener->base.loop, false, &conn)) {
+        fwi_loop_timer_start(listener->base.loop, &listener->again, ACCEPT_AGAIN_MS);
         return;
-    int err = uv_accept(handle, &conn->uv.stream);
+    }
+    int err = uv_accept(&listener->uv.stream, &conn->uv.stream);
     if (err)
         fw_conn_close(&conn->base, err); /* nobody knows it yet, so nobody is told */
     else if (listener->proxy)
@@ -173,24 +175,35 @@ static void on_connection(uv_stream_t *handle, int status)
         fwi_listener_accepted(&listener->base, &conn->base);
 }
 
+static void on_again(fwi_timer *timer, void *arg)
+{
+    (void)timer;
+    accept_one(arg);
+}
+
+static void on_connection(uv_stream_t *handle, int status)
+{
+    if (!status) /* else out of descriptors, or the peer has left: libuv tries again */
+        accept_one(fwi_container_of(handle, fwi_stream_listener, uv));
+}
+
 int fwi_stream_listen(fwi_stream_listener *listener, int backlog)
 {
     fwi_list_init(&listener->waiting);
+    listener->again = (fwi_timer){.fn = on_again, .arg = listener};
     return uv_listen(&listener->uv.stream, backlog, on_connection);
 }
 
 static void on_listener_closed(uv_handle_t *handle)
 {
     fwi_stream_listener *listener = fwi_container_of(handle, fwi_stream_listener, uv);
-    free(listener->unlink_path);
     fwi_listener_gone(&listener->base);
 }
 
 static void listener_close(fw_listener *base)
 {
     fwi_stream_listener *listener = fwi_container_of(base, fwi_stream_listener, base);
-    if (listener->unlink_path)
-        unlink(listener->unlink_path);
+    fwi_loop_timer_stop(base->loop, &listener->again);
     fwi_proxy_accept_cancel(listener);
     uv_close(&listener->uv.handle, on_listener_closed);
 }

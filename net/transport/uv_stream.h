@@ -31,9 +31,9 @@ struct fwi_stream_listener {
     fwi_uv_handle uv;
     /* Makes a connection with an initialised handle for the next accept. */
     int (*conn_new)(fw_loop *loop, bool dialled, fwi_stream_conn **ret_conn);
-    char *unlink_path; /* unix: removed when the listener closes */
-    bool proxy;        /* connections begin with a header of the PROXY protocol */
-    fwi_list waiting;  /* connections whose header is not there yet */
+    fwi_timer again;  /* to accept what could not be accepted */
+    bool proxy;       /* connections begin with a header of the PROXY protocol */
+    fwi_list waiting; /* connections whose header is not there yet */
     size_t waiting_count;
 };
 

@@ -1,6 +1,7 @@
 /*
  * unix:/path. A path whose socket nobody listens on any more (its process was killed) is taken
- * over; one that answers gives UV_EADDRINUSE. The socket is removed when the listener closes.
+ * over; one that answers, or is no socket, gives UV_EADDRINUSE. libuv removes the socket when the
+ * listener closes.
  * Listening: ?proxy=1, see proxy_accept.c.
  */
 #include "transport/uv_stream.h"
@@ -11,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -79,6 +81,9 @@ static int dial(fw_loop *loop, const fw_url *url, const fw_conn_options *options
 /* Connecting to a unix socket never waits for the peer, so this does not block the loop. */
 static bool is_stale(const char *path)
 {
+    struct stat info;
+    if (lstat(path, &info) || !S_ISSOCK(info.st_mode))
+        return false; /* a file would refuse a connection, too */
     struct sockaddr_un address = {.sun_family = AF_UNIX};
     snprintf(address.sun_path, sizeof address.sun_path, "%s", path);
     int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
@@ -96,10 +101,9 @@ static int bind_and_listen(fwi_stream_listener *listener, const char *path, int 
         err = uv_pipe_bind(&listener->uv.pipe, path);
     if (err)
         return err;
-    listener->unlink_path = strdup(path);
     size_t size = strlen(path) + sizeof "unix:";
     listener->base.url = malloc(size);
-    if (!listener->unlink_path || !listener->base.url)
+    if (!listener->base.url)
         return UV_ENOMEM;
     snprintf(listener->base.url, size, "unix:%s", path);
     return fwi_stream_listen(listener, backlog);
@@ -108,9 +112,6 @@ static int bind_and_listen(fwi_stream_listener *listener, const char *path, int 
 static void free_failed(uv_handle_t *handle)
 {
     fwi_stream_listener *listener = fwi_container_of(handle, fwi_stream_listener, uv);
-    if (listener->unlink_path)
-        unlink(listener->unlink_path);
-    free(listener->unlink_path);
     free(listener->base.url);
     free(listener);
 }
