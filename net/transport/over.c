@@ -77,20 +77,34 @@ static void on_lower_data(fw_conn *lower, const uint8_t *data, size_t len, void 
         fwi_conn_failed(&conn->base, (int)took);
 }
 
-/* Gives what was held. */
+/* Gives what was held. What is not taken stays where it is: a user that pauses after each of many
+ * small messages must not have the rest copied each time. */
+static void feed_held(fwi_over_conn *conn)
+{
+    uint8_t *held = conn->held; /* while the layer has it, nobody else frees it */
+    size_t at = conn->held_at, len = conn->held_len;
+    conn->held = NULL;
+    conn->held_at = conn->held_len = 0;
+    ssize_t took = conn->layer->input(conn, held + at, len - at);
+    if (took < 0)
+        fwi_conn_failed(&conn->base, (int)took);
+    if (took < 0 || conn->base.state == FWI_CONN_CLOSING || (size_t)took == len - at) {
+        free(held);
+        return;
+    }
+    conn->held = held;
+    conn->held_at = at + (size_t)took;
+    conn->held_len = len;
+}
+
 static void on_feed(fwi_task *task, void *arg)
 {
     (void)task;
     fwi_over_conn *conn = arg;
     if (!conn->lower || is_paused(conn) || conn->base.state == FWI_CONN_CLOSING)
         return;
-    uint8_t *held = conn->held;
-    size_t len = conn->held_len;
-    conn->held = NULL;
-    conn->held_len = 0;
-    if (held)
-        on_lower_data(conn->lower, held, len, conn);
-    free(held);
+    if (conn->held)
+        feed_held(conn);
     if (!conn->held && !is_paused(conn) && conn->base.state == FWI_CONN_OPEN)
         fw_conn_read_start(conn->lower);
 }
@@ -114,9 +128,15 @@ void fwi_over_read_stop(fw_conn *base)
 
 /* ---- bytes to below ---- */
 
+/* False when there is no lower one any more; its on_closed has told why, or will. */
+static bool lower_is_usable(const fwi_over_conn *conn)
+{
+    return conn->lower && conn->lower->state != FWI_CONN_CLOSING;
+}
+
 bool fwi_over_congested(const fwi_over_conn *conn)
 {
-    return !conn->lower || fw_conn_congested(conn->lower);
+    return !lower_is_usable(conn) || fw_conn_congested(conn->lower);
 }
 
 #define PIECE_BUFS 32
@@ -161,6 +181,8 @@ int fwi_over_try_write(fw_conn *base, const uv_buf_t *bufs, unsigned count)
 int fwi_over_shutdown(fw_conn *base)
 {
     fwi_over_conn *conn = over_of(base);
+    if (!lower_is_usable(conn))
+        return FW_OK;
     int err = conn->layer->shutdown(conn);
     return err ? err : fw_conn_shutdown(conn->lower);
 }
@@ -318,7 +340,7 @@ void fwi_over_close(fw_conn *base)
         conn->lingers = true;
         free(conn->held); /* what the user has not taken is not the layer's to see */
         conn->held = NULL;
-        conn->held_len = 0;
+        conn->held_at = conn->held_len = 0;
         fw_conn_read_start(conn->lower);
         return;
     }
@@ -427,7 +449,6 @@ static void on_accept(fw_listener *lower_listener, fw_conn *lower, void *arg)
         fw_conn_close(lower, err);
         return;
     }
-    conn->accepted = true;
     conn->lower = lower;
     conn->listener = listener;
     conn->base.max_message_bytes = (uint32_t)options->max_message_bytes;

@@ -54,13 +54,13 @@ struct fwi_over_conn {
     fwi_over_listener *listener; /* while an accepted one shakes hands */
     fwi_list node;               /* in the listener */
     fwi_timer *timer;            /* handshake's deadline, or the lingering; NULL when idle */
-    uint8_t *held;               /* came in while reading was stopped */
-    size_t held_len;
+    uint8_t *held;               /* came in while reading was stopped: bytes [held_at, held_len) */
+    size_t held_at, held_len;
     /* Of base.taken: what is known to be with the kernel; what will be when so many bytes of the
      * lower one are. */
     uint64_t left, mark, mark_lower;
     fwi_task feed;
-    bool feeding, lingers, accepted;
+    bool lingers;
 };
 
 struct fwi_over_listener {
