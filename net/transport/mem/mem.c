@@ -133,6 +133,8 @@ static void on_deliver(fwi_task *task, void *arg)
         wake(conn);
     else if (conn->ended)
         fwi_conn_ended(base);
+    if (!conn->peer && base->blocked) /* it will find out that nobody takes it */
+        fwi_conn_writable(base);
     if (conn->peer && conn->peer->base.blocked && conn->in.bytes < WINDOW_BYTES)
         fwi_conn_writable(&conn->peer->base);
 }

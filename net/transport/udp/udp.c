@@ -130,6 +130,7 @@ static udp_conn *accept_session(udp_hub *hub, const fwi_udp_address *from,
         return NULL;
     if (fwi_map_put(&hub->sessions, key, FWI_UDP_KEY_BYTES, conn, NULL)) {
         free(conn);
+        fwi_loop_release(hub->loop);
         return NULL;
     }
     conn->hub = hub;
