@@ -1,5 +1,4 @@
-/* The core of connections and listeners: what fails below it, and closing in the midst of it. */
- */
+/* Connections and listeners: what fails below them, and what is closed in the midst of it. */
 #include "fwt.h"
 #include "transport/over.h"
 #include "transport/uv_stream.h"
