@@ -265,12 +265,13 @@ int gateway_config_parse(cli_context *cli, int argc, char **argv, gateway_config
     fw_gateway_options_init(&config->options);
     config->options.max_packet_bytes = 524288;
     config->options.handshake_timeout_ms = 5000;
-    config->options.auth_key = "";
     const cli_option options[] = {
         SIDE_OPTIONS("client", "Client", &config->side[FW_GATEWAY_CLIENTS]),
         SIDE_OPTIONS("server", "Server", &config->side[FW_GATEWAY_SERVERS]),
         {"server-auth-key", "ServerAuthKey", CLI_TEXT, &config->options.auth_key, "KEY",
          "shared secret of the servers; better in FAIRWAY_SERVER_AUTH_KEY"},
+        {"server-hmac-key", NULL, CLI_TEXT, &config->options.hmac_key, "KEY",
+         "for answers with HMAC-SHA-256; those with MD5 need --server-auth-key beside it"},
         {"snet-flavour", NULL, CLI_TEXT, &config->snet_flavour, "FLAVOUR",
          "which snet: uniway, fastway, auto (default auto: either, by its first bytes)"},
         {"reuse-port", "ReusePort", CLI_FLAG, &config->reuse_port, NULL,

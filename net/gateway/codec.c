@@ -2,6 +2,7 @@
 
 #include <fairway/error.h>
 #include <openssl/evp.h>
+#include <openssl/hmac.h>
 #include <string.h>
 #include <uv.h>
 
@@ -69,4 +70,20 @@ int fwi_gw_digest(const uint8_t challenge[FWI_GW_CHALLENGE_BYTES], const char *k
                 EVP_DigestFinal_ex(context, ret_digest, NULL);
     EVP_MD_CTX_free(context);
     return done ? FW_OK : UV_ENOMEM;
+}
+
+int fwi_gw_hmac(const uint8_t challenge[FWI_GW_CHALLENGE_BYTES], const char *key, uint32_t id,
+                uint8_t ret_digest[FWI_GW_DIGEST_BYTES])
+{
+    static const char label[] = "fairway gateway";
+    uint8_t text[sizeof label - 1 + FWI_GW_CHALLENGE_BYTES + FWI_GW_ID_BYTES], *at = text;
+    uint8_t whole[EVP_MAX_MD_SIZE];
+    memcpy(at, label, sizeof label - 1);
+    at += sizeof label - 1;
+    memcpy(at, challenge, FWI_GW_CHALLENGE_BYTES);
+    fwi_put_u32le(at + FWI_GW_CHALLENGE_BYTES, id);
+    if (!HMAC(EVP_sha256(), key, (int)strlen(key), text, sizeof text, whole, NULL))
+        return UV_ENOMEM;
+    memcpy(ret_digest, whole, FWI_GW_DIGEST_BYTES);
+    return FW_OK;
 }

@@ -65,5 +65,10 @@ static inline void fwi_gw_put_header(uint8_t *frame, uint32_t conn_id, uint32_t 
  */
 FWI_API FW_MUST_CHECK int fwi_gw_digest(const uint8_t challenge[FWI_GW_CHALLENGE_BYTES],
                                         const char *key, uint8_t ret_digest[FWI_GW_DIGEST_BYTES]);
+/* The stronger answer, in the same place: the first half of HMAC-SHA-256 under the key over
+ * "fairway gateway", challenge and id. UV_ENOMEM if OpenSSL fails. */
+FWI_API FW_MUST_CHECK int fwi_gw_hmac(const uint8_t challenge[FWI_GW_CHALLENGE_BYTES],
+                                      const char *key, uint32_t id,
+                                      uint8_t ret_digest[FWI_GW_DIGEST_BYTES]);
 
 #endif

@@ -93,7 +93,9 @@ static size_t take_challenge(fw_endpoint *endpoint, const uint8_t *data, size_t 
     if (endpoint->challenge_len < FWI_GW_CHALLENGE_BYTES)
         return n;
     uint8_t answer[FWI_GW_ANSWER_BYTES];
-    int err = fwi_gw_digest(endpoint->challenge, endpoint->auth_key, answer);
+    int err = endpoint->hmac_key ? fwi_gw_hmac(endpoint->challenge, endpoint->hmac_key,
+                                               endpoint->options.server_id, answer)
+                                 : fwi_gw_digest(endpoint->challenge, endpoint->auth_key, answer);
     fwi_put_u32le(answer + FWI_GW_DIGEST_BYTES, endpoint->options.server_id);
     if (!err)
         err = fw_conn_write(endpoint->conn, answer, sizeof answer);
@@ -271,6 +273,7 @@ static void endpoint_free(fw_endpoint *endpoint)
     fwi_framer_fini(&endpoint->framer);
     free(endpoint->url);
     free(endpoint->auth_key);
+    free(endpoint->hmac_key);
     free(endpoint);
 }
 
@@ -291,8 +294,10 @@ int fw_endpoint_dial(fw_loop *loop, const char *url, const fw_endpoint_options *
     fwi_vconns_init(endpoint);
     endpoint->url = strdup(url);
     endpoint->auth_key = strdup(options->auth_key ? options->auth_key : "");
-    endpoint->options.auth_key = NULL;
-    int err = endpoint->url && endpoint->auth_key ? make_link(endpoint) : UV_ENOMEM;
+    endpoint->hmac_key = options->hmac_key ? strdup(options->hmac_key) : NULL;
+    endpoint->options.auth_key = endpoint->options.hmac_key = NULL;
+    bool has_keys = endpoint->auth_key && (endpoint->hmac_key || !options->hmac_key);
+    int err = endpoint->url && has_keys ? make_link(endpoint) : UV_ENOMEM;
     if (err) {
         endpoint_free(endpoint);
         return err;

@@ -41,7 +41,7 @@ typedef struct fwi_dial {
 struct fw_endpoint {
     fw_loop *loop;
     fw_endpoint_options options;
-    char *url, *auth_key;
+    char *url, *auth_key, *hmac_key; /* hmac_key: NULL if auth_key is used */
 
     /* The link. */
     fw_conn *conn;

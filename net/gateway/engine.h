@@ -95,7 +95,7 @@ typedef struct fwi_gw_door {
 struct fw_gateway {
     fw_loop *loop;
     fw_gateway_options options;
-    char *auth_key;
+    char *auth_key, *hmac_key; /* NULL: such answers are wrong */
     fwi_list doors;
     size_t open_doors;         /* whose listener is there */
     fwi_gw_sources sources[2]; /* by side */

@@ -5,6 +5,7 @@
 #include <string.h>
 #include <uv.h>
 
+#include "base/log.h"
 #include "gateway/engine.h"
 
 #define DEFAULT_CLIENT_MAX_CONN      16
@@ -56,6 +57,7 @@ static void gateway_free(fw_gateway *gateway)
     fwi_id_table_fini(&gateway->vconns);
     fwi_id_map_fini(&gateway->servers);
     free(gateway->auth_key);
+    free(gateway->hmac_key);
     for (int side = 0; side < 2; side++)
         fwi_gw_sources_fini(&gateway->sources[side]);
     fwi_gw_doors_free(gateway);
@@ -70,6 +72,21 @@ static void report_drained(fwi_task *task, void *arg)
         gateway->on_drained(gateway->on_drained_arg);
 }
 
+static int take_keys(fw_gateway *gateway, const fw_gateway_options *options)
+{
+    const char *auth_key = options->auth_key;
+    if (!auth_key && !options->hmac_key)
+        auth_key = "";
+    if (auth_key && !*auth_key)
+        fwi_log(FW_LOG_WARN, "gateway", "the key is empty: anybody may register as a server",
+                FWI_TEXT("url", options->server_url));
+    if (auth_key && !(gateway->auth_key = strdup(auth_key)))
+        return UV_ENOMEM;
+    if (options->hmac_key && !(gateway->hmac_key = strdup(options->hmac_key)))
+        return UV_ENOMEM;
+    return FW_OK;
+}
+
 int fw_gateway_new(fw_loop *loop, const fw_gateway_options *options, fw_gateway **ret_gateway)
 {
     if (!options->client_url || !options->server_url ||
@@ -81,7 +98,8 @@ int fw_gateway_new(fw_loop *loop, const fw_gateway_options *options, fw_gateway 
     gateway->loop = loop;
     gateway->options = *options;
     fill_defaults(&gateway->options);
-    gateway->options.client_url = gateway->options.server_url = gateway->options.auth_key = NULL;
+    gateway->options.client_url = gateway->options.server_url = NULL;
+    gateway->options.auth_key = gateway->options.hmac_key = NULL;
     gateway->queue_bytes[FWI_GW_CLIENT] = gateway->options.client_queue_bytes;
     gateway->queue_bytes[FWI_GW_SERVER] = gateway->options.server_queue_bytes;
     gateway->drained = (fwi_task){.fn = report_drained, .arg = gateway};
@@ -91,10 +109,9 @@ int fw_gateway_new(fw_loop *loop, const fw_gateway_options *options, fw_gateway 
     fwi_gw_queues_init(gateway);
     fwi_id_table_init(&gateway->clients, UINT32_MAX);
     fwi_id_table_init(&gateway->vconns, UINT32_MAX);
-    gateway->auth_key = strdup(options->auth_key ? options->auth_key : "");
     int err = fwi_gw_framer_init(&gateway->framer, gateway->options.max_packet_bytes);
-    if (!err && !gateway->auth_key)
-        err = UV_ENOMEM;
+    if (!err)
+        err = take_keys(gateway, options);
     if (!err)
         err = fw_gateway_listen(gateway, FWI_GW_SERVER, options->server_url);
     if (!err)

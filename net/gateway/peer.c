@@ -205,23 +205,37 @@ static int begin_handshake(fwi_gw_peer *peer)
     return FW_OK;
 }
 
+/* Compares with the answers that either key would give, as far as there are keys. */
+static int check_digest(const fw_gateway *gateway, const fwi_gw_handshake *handshake, uint32_t id)
+{
+    uint8_t wanted[FWI_GW_DIGEST_BYTES];
+    bool is_right = false;
+    int err = FW_OK;
+    if (gateway->auth_key) {
+        err = fwi_gw_digest(handshake->challenge, gateway->auth_key, wanted);
+        is_right = !err && !CRYPTO_memcmp(wanted, handshake->answer, sizeof wanted);
+    }
+    if (!err && gateway->hmac_key) {
+        err = fwi_gw_hmac(handshake->challenge, gateway->hmac_key, id, wanted);
+        is_right |= !err && !CRYPTO_memcmp(wanted, handshake->answer, sizeof wanted);
+    }
+    return err ? err : is_right ? FW_OK : FW_EAUTH;
+}
+
 static int check_answer(fwi_gw_peer *peer)
 {
     fw_gateway *gateway = peer->gateway;
-    uint8_t wanted[FWI_GW_DIGEST_BYTES];
-    int err = fwi_gw_digest(peer->server->handshake->challenge, gateway->auth_key, wanted);
+    const fwi_gw_handshake *handshake = peer->server->handshake;
+    uint32_t id = fwi_get_u32le(handshake->answer + FWI_GW_DIGEST_BYTES);
+    int err = check_digest(gateway, handshake, id);
+    gateway->stats.auth_failures += err == FW_EAUTH;
     if (err)
         return err;
-    if (CRYPTO_memcmp(wanted, peer->server->handshake->answer, sizeof wanted)) {
-        gateway->stats.auth_failures++;
-        return FW_EAUTH;
-    }
     if (gateway->stats.servers >= gateway->options.max_servers) {
         gateway->stats.refused_connections++;
         return FW_ELIMIT;
     }
-    return register_server(peer,
-                           fwi_get_u32le(peer->server->handshake->answer + FWI_GW_DIGEST_BYTES));
+    return register_server(peer, id);
 }
 
 /* Takes the answer, or what has come of it, from the front of the bytes; returns how much that was.

@@ -23,8 +23,12 @@ typedef enum fw_gateway_side { FW_GATEWAY_CLIENTS, FW_GATEWAY_SERVERS } fw_gatew
 typedef struct fw_gateway_options {
     const char *client_url; /* where clients come in, "tcp://0.0.0.0:0"; required */
     const char *server_url; /* where servers come in; required */
-    const char *auth_key;   /* the servers' shared secret; NULL: empty */
-    int backlog;            /* of both listeners; 0: 1024 */
+    /* The servers' shared secrets. auth_key: for the original's answers, with MD5; NULL: they are
+     * refused if there is an hmac_key, else the key is empty. hmac_key: for answers with
+     * HMAC-SHA-256, as fw_endpoint gives them if it has one; NULL: refused. Different ones, or the
+     * weaker answer gives the key of the stronger to who guesses. */
+    const char *auth_key, *hmac_key;
+    int backlog; /* of both listeners; 0: 1024 */
 
     uint32_t max_packet_bytes; /* largest value of a frame's length field, at least 4; 0: 524288 */
     uint32_t client_max_conn;  /* virtual connections of a client beyond which its dials are

@@ -42,6 +42,7 @@ typedef struct fw_endpoint_options {
     fw_endpoint_role role;
     uint32_t server_id;   /* servers only; any value, 0 included */
     const char *auth_key; /* servers only; NULL: empty */
+    const char *hmac_key; /* instead of auth_key, if the gateway has one; NULL: it has not */
 
     uint32_t
         dial_timeout_ms; /* to connect and to be challenged; and for each virtual dial; 0: 5000 */

@@ -63,6 +63,7 @@ START_TEST(mistakes_are_named)
         {{"--client-listen", "udp://127.0.0.1:0"}, "udp://127.0.0.1:0"},
         {{"--server-listen", "tcp://127.0.0.1:0?colour=red"}, "colour"},
     };
+    setenv("FAIRWAY_SERVER_AUTH_KEY", "k", 1); /* nothing else to be said on stderr */
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
         clit_refused(
             clit_run("gateway", cases[i].words[0], cases[i].words[1], cases[i].words[2], NULL),
@@ -91,6 +92,24 @@ START_TEST(the_environment_gives_defaults)
     raw_send(fd, "41000000"); /* 65: the command line's 64 stands */
     ck_assert_uint_eq(raw_read(fd, refusal, 1), 0);
     close(fd);
+    clit_end(service, SIGTERM, 0);
+    clit_end(gateway.proc, SIGTERM, 0);
+}
+END_TEST
+
+START_TEST(md5_is_off_unless_it_has_a_key)
+{
+    gateway_run gateway;
+    gateway.proc = clit_start("gateway", LOOPBACK, "--server-hmac-key", "strong",
+                              _i ? "-ServerAuthKey=k" : "--max-servers=10", NULL);
+    take_addresses(&gateway);
+    fwt_proc *service = start_service(&gateway, "k");
+    if (_i) {
+        clit_await(service, "attached to the gateway");
+    } else {
+        const char *line = fwt_proc_expect(gateway.proc, "connection closed", CLIT_PATIENCE_MS);
+        ck_assert_msg(strstr(line, fw_strerror(FW_EAUTH)) != NULL, "%s", line);
+    }
     clit_end(service, SIGTERM, 0);
     clit_end(gateway.proc, SIGTERM, 0);
 }
@@ -232,6 +251,7 @@ END_TEST
 
 START_TEST(a_pid_file_that_cannot_be_ends_it)
 {
+    setenv("FAIRWAY_SERVER_AUTH_KEY", "k", 1);
     const clit_result *result =
         clit_run("gateway", "--pid-file", "/nowhere/at/all.pid", "--client-addr", "127.0.0.1:0",
                  "--server-addr", "127.0.0.1:0", NULL);
@@ -335,6 +355,7 @@ int main(void)
     tcase_add_test(tcase, all_of_the_originals_options_are_taken);
     tcase_add_test(tcase, mistakes_are_named);
     tcase_add_test(tcase, the_environment_gives_defaults);
+    tcase_add_loop_test(tcase, md5_is_off_unless_it_has_a_key, 0, 2);
     tcase_add_test(tcase, several_processes_share_an_address);
     tcase = clit_tcase(suite, "listeners", 90);
     tcase_add_test(tcase, it_listens_at_many_places);

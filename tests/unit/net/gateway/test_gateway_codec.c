@@ -102,6 +102,29 @@ START_TEST(the_answer_is_md5_of_challenge_and_key)
 }
 END_TEST
 
+START_TEST(the_stronger_answer_is_hmac_over_challenge_and_id)
+{
+    /* From Python's hmac module. */
+    static const struct {
+        const char *challenge, *key;
+        uint32_t id;
+        const char *digest;
+    } cases[] = {
+        {"0102030405060708", "secret", 7, "131256e8e764d4a53b75dd575d6371de"},
+        {"0000000000000000", "", UINT32_MAX, "982a2fe68e112aaf7b3460ddd2ef4b89"},
+    };
+    for (size_t i = 0; i < 2; i++) {
+        size_t len;
+        uint8_t *challenge = fwt_unhex(cases[i].challenge, &len), got[FWI_GW_DIGEST_BYTES];
+        uint8_t *wanted = fwt_unhex(cases[i].digest, &len);
+        FWT_OK(fwi_gw_hmac(challenge, cases[i].key, cases[i].id, got));
+        fwt_assert_bytes(got, sizeof got, wanted, len, "digest");
+        free(challenge);
+        free(wanted);
+    }
+}
+END_TEST
+
 START_TEST(the_id_map_agrees_with_a_plain_array)
 {
     enum { IDS = 3000, STEPS = 60000 };
@@ -147,6 +170,7 @@ int main(void)
     tcase_add_test(tcase, unknown_types_are_refused);
     tcase_add_test(tcase, the_limit_is_compared_with_the_length_field);
     tcase_add_test(tcase, the_answer_is_md5_of_challenge_and_key);
+    tcase_add_test(tcase, the_stronger_answer_is_hmac_over_challenge_and_id);
     tcase_add_test(tcase, the_id_map_agrees_with_a_plain_array);
     return fwt_main(suite);
 }

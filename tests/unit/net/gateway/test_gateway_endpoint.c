@@ -239,6 +239,41 @@ START_TEST(a_wrong_key_is_told)
 }
 END_TEST
 
+/* Which keys gateway and server have, and whether the server gets in. */
+static const struct {
+    const char *gateway_auth, *gateway_hmac, *auth, *hmac;
+    bool is_let_in;
+} keys[] = {
+    {NULL, "strong", NULL, "strong", true},   {NULL, "strong", NULL, "wrong", false},
+    {NULL, "strong", "strong", NULL, false},  {NULL, "strong", NULL, NULL, false},
+    {"weak", "strong", NULL, "strong", true}, {"weak", "strong", "weak", NULL, true},
+    {"weak", "strong", NULL, "weak", false},  {"weak", NULL, NULL, "weak", false},
+    {NULL, NULL, NULL, NULL, true},           {NULL, NULL, NULL, "strong", false},
+};
+
+START_TEST(the_stronger_answer_has_a_key_of_its_own)
+{
+    static station one_server;
+    fw_gateway *own;
+    fw_gateway_options gateway_options;
+    fw_gateway_options_init(&gateway_options);
+    gateway_options.client_url = gateway_options.server_url = "tcp://127.0.0.1:0";
+    gateway_options.auth_key = keys[_i].gateway_auth;
+    gateway_options.hmac_key = keys[_i].gateway_hmac;
+    FWT_OK(fw_gateway_new(fwt_loop, &gateway_options, &own));
+    fw_endpoint_options options = station_options(&one_server, FW_ENDPOINT_SERVER);
+    options.auth_key = keys[_i].auth;
+    options.hmac_key = keys[_i].hmac;
+    options.reconnect = false;
+    FWT_OK(fw_endpoint_dial(fwt_loop, fw_gateway_server_url(own), &options, &one_server.endpoint));
+    fwt_run_count(keys[_i].is_let_in ? &one_server.ready : &one_server.lost, 1, PEER_WAIT_MS);
+    if (!keys[_i].is_let_in)
+        FWT_ERR(one_server.reason, FW_EAUTH);
+    fw_gateway_close(own, NULL, NULL);
+    station_end(&one_server);
+}
+END_TEST
+
 START_TEST(bad_options_are_refused)
 {
     fw_endpoint *endpoint;
@@ -357,6 +392,8 @@ int main(void)
     tcase_add_test(tcase, both_come_back_after_the_gateway_did);
     tcase_add_test(tcase, a_dial_that_waits_for_the_link_has_its_deadline);
     tcase_add_loop_test(tcase, a_wrong_key_is_told, 0, 2);
+    tcase_add_loop_test(tcase, the_stronger_answer_has_a_key_of_its_own, 0,
+                        (int)(sizeof keys / sizeof *keys));
     tcase_add_test(tcase, bad_options_are_refused);
     tcase_add_loop_test(tcase, an_endpoint_may_be_closed_in_any_event, 0, PLACES);
     return fwt_main(suite);

@@ -35,6 +35,21 @@ START_TEST(any_frame_keeps_a_peer_alive_and_being_sent_to_does_not)
 }
 END_TEST
 
+START_TEST(an_idle_timeout_may_be_long_or_none)
+{
+    raw_peer client = {0}, server = {0};
+    options.client_idle_timeout_ms = _i ? UINT32_MAX : 0;
+    options.server_idle_timeout_ms = _i ? 30 * 60 * 1000 : 0;
+    start();
+    add_server(&server, SERVER_ID);
+    add_client(&client);
+    fwt_run_for(300);
+    join(&client, 1, &server, SERVER_ID, 1);
+    raw_peer_end(&client);
+    raw_peer_end(&server);
+}
+END_TEST
+
 static void send_bytewise(raw_peer *peer, const uint8_t *bytes, size_t len)
 {
     for (size_t i = 0; i < len; i++) {
@@ -135,6 +150,35 @@ START_TEST(a_server_id_goes_back_to_who_still_has_it)
     raw_peer_command(&client, FWI_GW_DIAL, 0, SERVER_ID);
     raw_peer_expect_command(&client, FWI_GW_REFUSE, 0, SERVER_ID);
     raw_peer_end(&client);
+}
+END_TEST
+
+START_TEST(a_dial_to_who_is_leaving_costs_nothing)
+{
+    raw_peer client = {0}, server = {0}, other = {0};
+    options.client_max_conn = 1;
+    start();
+    add_server(&other, SERVER_ID + 1);
+    add_client(&client);
+    for (int i = 0; i < 20; i++) {
+        /* Thrown out and dialled in the same turn, in either order. */
+        server = (raw_peer){0};
+        add_server(&server, SERVER_ID);
+        raw_peer_send_hex(&server, "00000000");
+        raw_peer_command(&client, FWI_GW_DIAL, 0, SERVER_ID);
+        fwt_run_until(&server.closed, PEER_WAIT_MS);
+        raw_peer_end(&server);
+        stats_wait(gateway, servers, 1);
+        stats_wait(gateway, vconns, 0);
+    }
+    /* The one virtual connection that it may have can still be had. */
+    fw_gateway_stats stats;
+    fw_gateway_stats_get(gateway, &stats);
+    raw_peer_command(&client, FWI_GW_DIAL, 0, SERVER_ID + 1);
+    stats_wait(gateway, vconns_total, stats.vconns_total + 1);
+    stats_wait(gateway, vconns, 1);
+    raw_peer_end(&client);
+    raw_peer_end(&other);
 }
 END_TEST
 
@@ -248,9 +292,11 @@ int main(void)
     tcase_add_checked_fixture(tcase, stage_setup, stage_teardown);
     tcase_set_timeout(tcase, 30);
     tcase_add_test(tcase, any_frame_keeps_a_peer_alive_and_being_sent_to_does_not);
+    tcase_add_loop_test(tcase, an_idle_timeout_may_be_long_or_none, 0, 2);
     tcase_add_test(tcase, input_may_come_byte_by_byte);
     tcase_add_test(tcase, a_slow_consumer_loses_one_virtual_connection);
     tcase_add_test(tcase, a_server_id_goes_back_to_who_still_has_it);
+    tcase_add_test(tcase, a_dial_to_who_is_leaving_costs_nothing);
     tcase_add_test(tcase, accept_is_never_overtaken_by_the_clients_reply);
     tcase_add_test(tcase, closing_takes_everybody_along);
     tcase_add_test(tcase, what_cannot_listen_leaves_nothing_behind);

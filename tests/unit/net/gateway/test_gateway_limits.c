@@ -159,6 +159,45 @@ START_TEST(there_may_be_many_doors)
 }
 END_TEST
 
+/* Nobody enciphers in memory that others look at. */
+START_TEST(one_buffer_goes_to_two_enciphered_peers)
+{
+    enum { BYTES = 20000 };
+    raw_peer clients[2] = {0}, server = {0};
+    start();
+    FWT_OK(fw_gateway_listen(gateway, FW_GATEWAY_CLIENTS, "snet://127.0.0.1:0?encrypt=1"));
+    add_server(&server, SERVER_ID);
+    char url[200];
+    snprintf(url, sizeof url, "%s?encrypt=1", fw_gateway_url(gateway, FW_GATEWAY_CLIENTS, 1));
+    for (uint32_t i = 0; i < 2; i++) {
+        raw_peer_dial(&clients[i], url);
+        stats_wait(gateway, clients, i + 1);
+        join(&clients[i], i + 1, &server, SERVER_ID, i + 1);
+    }
+    /* The same message on both ways, and the same buffer in both queues. */
+    uint8_t *room, message[BYTES];
+    fw_buf *buf;
+    memset(message, 'm', sizeof message);
+    FWT_OK(fw_buf_create(4 + BYTES, &buf, &room));
+    fwi_put_u32le(room, FWI_GW_ID_BYTES + BYTES - 4);
+    fwi_put_u32le(room + 4, 1);
+    memcpy(room + 8, message, BYTES - 4);
+    for (int i = 0; i < 2; i++) {
+        raw_peer_message(&server, (uint32_t)i + 1, message, BYTES);
+        raw_peer_expect_message(&clients[i], (uint32_t)i + 1, message, BYTES);
+    }
+    FWT_OK(fw_conn_write_buf(clients[0].conn, buf));
+    raw_peer_expect_message(&server, 1, message, BYTES - 4);
+    FWT_OK(fw_conn_write_buf(clients[0].conn, buf));
+    raw_peer_expect_message(&server, 1, message, BYTES - 4);
+    ck_assert_int_eq(memcmp((const uint8_t *)fw_buf_bytes(buf).data + 8, message, BYTES - 4), 0);
+    fw_buf_release(buf);
+    raw_peer_end(&clients[0]);
+    raw_peer_end(&clients[1]);
+    raw_peer_end(&server);
+}
+END_TEST
+
 START_TEST(a_door_that_cannot_be_changes_nothing)
 {
     start();
@@ -287,6 +326,7 @@ int main(void)
     tcase_add_test(tcase, one_address_has_its_limit);
     tcase_add_test(tcase, hasty_dials_are_refused);
     tcase_add_test(tcase, there_may_be_many_doors);
+    tcase_add_test(tcase, one_buffer_goes_to_two_enciphered_peers);
     tcase_add_test(tcase, a_door_that_cannot_be_changes_nothing);
     tcase_add_test(tcase, a_drain_waits_for_virtual_connections);
     tcase_add_loop_test(tcase, a_close_ends_a_drain, 0, 2);
