@@ -257,9 +257,9 @@ static fw_rpc *rpc_create(fw_loop *loop, const fw_rpc_options *options)
     rpc->options = *options;
     rpc->first_timer = (fwi_timer){.fn = on_first_timeout, .arg = rpc};
     fwi_list_init(&rpc->node);
-    fwi_list_init(&rpc->kept);
     fwi_list_init(&rpc->memberships);
     fwi_rpc_calls_init(rpc);
+    fwi_rpc_requests_init(rpc);
     return rpc;
 }
 

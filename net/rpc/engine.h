@@ -17,6 +17,7 @@
 #include "base/id_table.h"
 #include "base/loop.h"
 #include "base/map.h"
+#include "rpc/router.h"
 #include "session/framer.h"
 
 #define FWI_RPC_FIRST_BYTES 16 /* by which a protocol is recognised at the latest */
@@ -51,7 +52,8 @@ struct fw_rpc {
     fwi_task report_canceled;
     uint64_t last_handle;
 
-    fwi_list kept; /* fw_rpc_request.node */
+    fwi_rpc_route reserved; /* of names that the engine answers itself */
+    fwi_list kept;          /* fw_rpc_request.node */
     size_t kept_count;
     fwi_map kept_by_sequence; /* of those which can be canceled */
 
@@ -89,6 +91,7 @@ void fwi_rpc_take_answer(fw_rpc *rpc, const fwi_rpc_packet *packet, int err);
 
 /* ---- request.c ---- */
 
+void fwi_rpc_requests_init(fw_rpc *rpc);
 void fwi_rpc_serve(fw_rpc *rpc, const fwi_rpc_packet *packet);
 void fwi_rpc_take_cancel(fw_rpc *rpc, uint64_t sequence);
 /* Answers a request that is not served. */
@@ -104,8 +107,8 @@ void fwi_rpc_subscriptions_fini(fw_rpc *rpc);
 
 /* ---- topics.c ---- */
 
-/* Answers a request to subscribe or to end that, if it is one. */
-bool fwi_rpc_topics_serve(fw_rpc_request *request);
+/* Answers a request to subscribe or to end that. */
+void fwi_rpc_topics_serve(fw_rpc_request *request);
 void fwi_rpc_topics_leave(fw_rpc *rpc);
 
 #endif

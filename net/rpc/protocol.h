@@ -15,8 +15,7 @@
 #define FWI_RPC_ERROR_BYTES    256
 #define FWI_RPC_MAX_PROTOCOLS  8
 #define FWI_RPC_DEFAULT_FRAME  (1024 * 1024)
-#define FWI_RPC_MAX_HEAD_BYTES 2048  /* of any protocol's packet, before its body */
-#define FWI_RPC_RESERVED       "fw." /* what names begin with that the engine answers itself */
+#define FWI_RPC_MAX_HEAD_BYTES 2048 /* of any protocol's packet, before its body */
 #define FWI_RPC_TOPIC_PREFIX   "fw.topic."
 #define FWI_RPC_SUBSCRIBE      "fw.subscribe"
 #define FWI_RPC_UNSUBSCRIBE    "fw.unsubscribe"

@@ -357,18 +357,29 @@ static bool take_deadline(fw_rpc_request *request)
     return fw_rpc_request_remaining_ms(request) > 0;
 }
 
-/* Names that the engine answers itself, unless the router has them. */
-static bool serve_reserved(fw_rpc_request *request)
+/* Names that the engine answers itself, unless the router has them; the steps come before, too. */
+static void on_reserved(fw_rpc_request *request, void *arg)
 {
-    fw_slice method = request->packet.method;
-    size_t prefix = sizeof FWI_RPC_RESERVED - 1;
-    if (method.len < prefix || memcmp(method.data, FWI_RPC_RESERVED, prefix) != 0)
-        return false;
-    if (fwi_slice_is(method, FWI_RPC_PING, sizeof FWI_RPC_PING - 1)) {
+    (void)arg;
+    if (fwi_slice_is(request->packet.method, FWI_RPC_PING, sizeof FWI_RPC_PING - 1))
         (void)fw_rpc_reply(request, request->packet.body);
-        return true;
-    }
-    return fwi_rpc_take_topic(request->rpc, &request->packet) || fwi_rpc_topics_serve(request);
+    else
+        fwi_rpc_topics_serve(request);
+}
+
+void fwi_rpc_requests_init(fw_rpc *rpc)
+{
+    fwi_list_init(&rpc->kept);
+    rpc->reserved = (fwi_rpc_route){.router = rpc->options.router, .handler = on_reserved};
+}
+
+static const fwi_rpc_route *find_reserved(const fw_rpc *rpc, fw_slice method)
+{
+    bool is_ping = fwi_slice_is(method, FWI_RPC_PING, sizeof FWI_RPC_PING - 1);
+    bool is_topic = rpc->options.topics &&
+                    (fwi_slice_is(method, FWI_RPC_SUBSCRIBE, sizeof FWI_RPC_SUBSCRIBE - 1) ||
+                     fwi_slice_is(method, FWI_RPC_UNSUBSCRIBE, sizeof FWI_RPC_UNSUBSCRIBE - 1));
+    return is_ping || is_topic ? &rpc->reserved : NULL;
 }
 
 void fwi_rpc_serve(fw_rpc *rpc, const fwi_rpc_packet *packet)
@@ -379,8 +390,10 @@ void fwi_rpc_serve(fw_rpc *rpc, const fwi_rpc_packet *packet)
         return;
     }
     request.route = fwi_rpc_router_find(rpc->options.router, packet->number, packet->method);
+    if (!request.route)
+        request.route = find_reserved(rpc, packet->method);
     if (!request.route) {
-        if (!serve_reserved(&request))
+        if (!fwi_rpc_take_topic(rpc, packet))
             fwi_rpc_refuse(rpc, packet, FW_RPC_CODE_NO_METHOD, "no such method");
         return;
     }

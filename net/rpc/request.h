@@ -3,7 +3,6 @@
 #define FWI_RPC_REQUEST_H
 
 #include "rpc/engine.h"
-#include "rpc/router.h"
 
 struct fw_rpc_request {
     fwi_list node; /* kept: in rpc->kept */

@@ -115,5 +115,6 @@ int fw_rpc_router_use(fw_rpc_router *router, fw_rpc_handler_fn middleware, void 
 
 const fwi_rpc_step *fwi_rpc_router_step(const fwi_rpc_route *route, size_t place)
 {
-    return place < route->router->step_count ? &route->router->steps[place] : NULL;
+    const fw_rpc_router *router = route->router;
+    return router && place < router->step_count ? &router->steps[place] : NULL;
 }

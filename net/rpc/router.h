@@ -20,7 +20,7 @@ void *fwi_routes_find(const fwi_routes *routes, uint32_t number, fw_slice name);
 void fwi_routes_fini(fwi_routes *routes);
 
 typedef struct fwi_rpc_route {
-    const fw_rpc_router *router;
+    const fw_rpc_router *router; /* whose steps come before; NULL: none */
     fw_rpc_handler_fn handler;
     void *arg;
 } fwi_rpc_route;

@@ -181,28 +181,22 @@ static int subscribe(fw_rpc_request *request)
     return is_valid ? join(request->rpc, name, group) : FW_EOPTION;
 }
 
-bool fwi_rpc_topics_serve(fw_rpc_request *request)
+void fwi_rpc_topics_serve(fw_rpc_request *request)
 {
     fw_slice method = request->packet.method;
-    if (!request->rpc->options.topics)
-        return false;
+    int err = FW_OK;
     if (fwi_slice_is(method, FWI_RPC_SUBSCRIBE, sizeof FWI_RPC_SUBSCRIBE - 1)) {
-        int err = subscribe(request);
-        if (err)
-            (void)fw_rpc_fail(request, err, fw_strerror(err));
-        else
-            (void)fw_rpc_reply(request, (fw_slice){"", 0});
-        return true;
-    }
-    if (fwi_slice_is(method, FWI_RPC_UNSUBSCRIBE, sizeof FWI_RPC_UNSUBSCRIBE - 1)) {
+        err = subscribe(request);
+    } else {
         size_t count;
         struct membership *membership = find(request->rpc, request->packet.body, &count);
         if (membership)
             leave(membership);
-        (void)fw_rpc_reply(request, (fw_slice){"", 0});
-        return true;
     }
-    return false;
+    if (err)
+        (void)fw_rpc_fail(request, err, fw_strerror(err));
+    else
+        (void)fw_rpc_reply(request, (fw_slice){"", 0});
 }
 
 /* ---- publishing ---- */

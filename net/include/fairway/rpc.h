@@ -84,7 +84,8 @@ FW_API FW_MUST_CHECK int fw_rpc_router_add(fw_rpc_router *router, const char *me
                                            fw_rpc_handler_fn handler, void *arg);
 FW_API FW_MUST_CHECK int fw_rpc_router_add_number(fw_rpc_router *router, uint32_t number,
                                                   fw_rpc_handler_fn handler, void *arg);
-/* Adds a step before every handler of the router; they run in the order of adding. A step goes on
+/* Adds a step before every handler of the router, and before subscriptions and pings that are
+ * calls; they run in the order of adding. A step goes on
  * with fw_rpc_request_next (at once, or later with a kept request), or answers by itself: then
  * neither the later steps nor the handler run. FW_ELIMIT: there are FW_RPC_MAX_INTERCEPTORS. */
 FW_API FW_MUST_CHECK int fw_rpc_router_use(fw_rpc_router *router, fw_rpc_handler_fn middleware,

@@ -485,6 +485,24 @@ START_TEST(a_subscription_that_is_refused_is_none)
 }
 END_TEST
 
+START_TEST(steps_stand_before_subscriptions)
+{
+    start();
+    FWT_OK(fw_rpc_router_use(router, on_step, step_a)); /* refuses what has six bytes */
+    fw_rpc_subscription wanted = {.topic = "secret", .on_message = on_message, .arg = &received[0]};
+    FWT_OK(fw_rpc_subscribe(clients[0], &wanted, on_answer, NULL));
+    fwt_run_count(&answers, 1, PATIENCE_MS);
+    ck_assert_int_eq(last.code, 403);
+    size_t count;
+    FWT_OK(fw_rpc_topics_publish(topics, "secret", (fw_slice){"", 0}, FW_RPC_ALL, &count));
+    ck_assert_uint_eq(count, 0);
+    subscribe(0, NULL);
+    ck_assert_uint_eq(publish(FW_RPC_ALL), 1);
+    fwt_run_count(&received[0], 1, PATIENCE_MS);
+    stop();
+}
+END_TEST
+
 /* ---- sequences ---- */
 
 START_TEST(short_sequences_come_round_past_calls_in_flight)
@@ -532,6 +550,7 @@ int main(void)
     tcase_add_test(tcase, an_answer_from_a_thread_survives_its_connection);
     tcase_add_test(tcase, publications_go_to_groups_or_to_all);
     tcase_add_test(tcase, a_subscription_that_is_refused_is_none);
+    tcase_add_test(tcase, steps_stand_before_subscriptions);
     tcase_add_test(tcase, short_sequences_come_round_past_calls_in_flight);
     return fwt_main(suite);
 }
