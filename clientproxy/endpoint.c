@@ -15,6 +15,7 @@ static void on_open(fw_rpc *rpc, void *arg)
     (void)rpc;
     fwi_endpoint *endpoint = arg;
     endpoint->state = FWI_ENDPOINT_READY;
+    endpoint->has_lost = false;
     fw_backoff_reset(&endpoint->backoff);
     endpoint->events->on_connected(endpoint);
 }
@@ -59,6 +60,14 @@ static void on_timer(fwi_timer *timer, void *arg)
     endpoint->events->on_usable(endpoint);
 }
 
+static void on_ejection_over(fwi_timer *timer, void *arg)
+{
+    (void)timer;
+    fwi_endpoint *endpoint = arg;
+    fwi_breaker_half_open(&endpoint->breaker);
+    endpoint->events->on_usable(endpoint);
+}
+
 fwi_endpoint *fwi_endpoint_new(fw_proxy *proxy, fw_loop *loop, const fw_instance *instance,
                                const fw_proxy_options *options, const fwi_endpoint_events *events)
 {
@@ -69,7 +78,9 @@ fwi_endpoint *fwi_endpoint_new(fw_proxy *proxy, fw_loop *loop, const fw_instance
     endpoint->loop = loop;
     endpoint->events = events;
     endpoint->instance = fw_instance_acquire(instance);
+    endpoint->index = SIZE_MAX;
     endpoint->timer = (fwi_timer){.fn = on_timer, .arg = endpoint};
+    endpoint->ejection = (fwi_timer){.fn = on_ejection_over, .arg = endpoint};
     endpoint->gone = (fwi_task){.fn = on_gone, .arg = endpoint};
     fwi_list_init(&endpoint->node);
     fwi_list_init(&endpoint->waiters);
@@ -111,10 +122,28 @@ int fwi_endpoint_connect(fwi_endpoint *endpoint)
     return FW_OK;
 }
 
-bool fwi_endpoint_usable(const fwi_endpoint *endpoint)
+void fwi_endpoint_eject(fwi_endpoint *endpoint, uint32_t base_ms, uint32_t max_ms)
+{
+    uint32_t time =
+        fwi_breaker_open(&endpoint->breaker, base_ms, max_ms, fw_loop_now_ms(endpoint->loop));
+    fwi_loop_timer_start(endpoint->loop, &endpoint->ejection, time);
+}
+
+static bool works(const fwi_endpoint *endpoint)
 {
     return endpoint->state != FWI_ENDPOINT_BACKOFF && !endpoint->unhealthy &&
            endpoint->instance->state == FW_INSTANCE_ONLINE;
+}
+
+bool fwi_endpoint_is_well(const fwi_endpoint *endpoint)
+{
+    return works(endpoint) && endpoint->breaker.state == FWI_BREAKER_CLOSED;
+}
+
+bool fwi_endpoint_usable(const fwi_endpoint *endpoint, bool is_panic)
+{
+    return works(endpoint) &&
+           (is_panic || fwi_breaker_allows(&endpoint->breaker, endpoint->in_flight));
 }
 
 void fwi_endpoint_begin(fwi_endpoint *endpoint)
@@ -144,6 +173,7 @@ void fwi_endpoint_remove(fwi_endpoint *endpoint, uint32_t timeout_ms)
 {
     endpoint->removed = true;
     fwi_loop_timer_stop(endpoint->loop, &endpoint->timer);
+    fwi_loop_timer_stop(endpoint->loop, &endpoint->ejection);
     if (!endpoint->in_flight || !timeout_ms)
         start_closing(endpoint);
     else

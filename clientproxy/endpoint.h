@@ -6,6 +6,9 @@
  *      |____ BACKOFF <___|__________________|       (backoff over: IDLE)
  *
  * Removed from the registry it leaves the list at once and is freed when its calls have ended.
+ *
+ * Its circuit breaker, its latency and its warming up are kept here; who may be ejected, and what
+ * that means for calls, is for members.c and call.c.
  */
 #ifndef FWI_ENDPOINT_H
 #define FWI_ENDPOINT_H
@@ -15,6 +18,8 @@
 
 #include "base/list.h"
 #include "base/loop.h"
+#include "ewma.h"
+#include "policy/breaker.h"
 
 typedef enum fwi_endpoint_state {
     FWI_ENDPOINT_IDLE,
@@ -30,7 +35,8 @@ typedef struct fwi_endpoint_events {
     void (*on_connected)(fwi_endpoint *endpoint);
     /* The connection is over, or could not be opened. */
     void (*on_disconnected)(fwi_endpoint *endpoint, int reason);
-    void (*on_usable)(fwi_endpoint *endpoint); /* the backoff is over */
+    /* The backoff is over, or the time of its ejection. */
+    void (*on_usable)(fwi_endpoint *endpoint);
     /* A removed endpoint is gone; it is freed after this. */
     void (*on_gone)(fwi_endpoint *endpoint);
 } fwi_endpoint_events;
@@ -41,7 +47,8 @@ struct fwi_endpoint {
     fw_loop *loop;
     const fwi_endpoint_events *events;
     const fw_instance *instance;
-    size_t index; /* in the proxy's arrays; SIZE_MAX: removed */
+    size_t slot;  /* among all of the proxy's */
+    size_t index; /* among those that balancers see; SIZE_MAX: not one of them */
     fwi_endpoint_state state;
     fw_rpc *rpc; /* CONNECTING, READY, and while closing */
     fw_rpc_options rpc_options;
@@ -52,6 +59,12 @@ struct fwi_endpoint {
     fwi_list waiters; /* the proxy's: calls that wait for the connection to open */
     bool removed, closing;
     bool unhealthy; /* a health check says so */
+    bool is_well;   /* as it was counted last */
+    bool has_lost;  /* its connection ended with calls in flight, and the breaker knows */
+    fwi_breaker breaker;
+    fwi_timer ejection; /* while the breaker is open */
+    fwi_ewma latency;
+    uint64_t warm_since_ms; /* 0: it was here when the proxy began */
 };
 
 /* Makes an endpoint; acquires the instance. NULL: no memory. */
@@ -67,7 +80,11 @@ void fwi_endpoint_end(fwi_endpoint *endpoint);
 /* No new calls; closes and frees itself when those in flight have ended, at the latest after
  * timeout_ms (0: now). */
 void fwi_endpoint_remove(fwi_endpoint *endpoint, uint32_t timeout_ms);
-/* True if a balancer may pick it. */
-bool fwi_endpoint_usable(const fwi_endpoint *endpoint);
+/* The breaker opens, for a time; on_usable is the end of it. */
+void fwi_endpoint_eject(fwi_endpoint *endpoint, uint32_t base_ms, uint32_t max_ms);
+/* Nothing is known against it. */
+bool fwi_endpoint_is_well(const fwi_endpoint *endpoint);
+/* A balancer may pick it; in a panic also while it is ejected. */
+bool fwi_endpoint_usable(const fwi_endpoint *endpoint, bool is_panic);
 
 #endif

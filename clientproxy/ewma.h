@@ -16,10 +16,10 @@ typedef struct fwi_ewma {
     uint64_t at_ms;
 } fwi_ewma;
 
-/* About e^-x for x >= 0: falling from 1 to 0, off by at most 0.04. It is on the path of a pick. */
+/* About e^-x for x >= 0: falling from 1 to 0, off by at most 0.03. It is on the path of a pick. */
 static inline double fwi_ewma_fade(double x)
 {
-    return 1 / (1 + x * (1 + x / 2));
+    return 1 / (1 + x * (1 + x / 2 * (1 + x / 3)));
 }
 
 static inline double fwi_ewma_at(double value, uint64_t at_ms, uint64_t now_ms, uint32_t tau_ms)

@@ -53,7 +53,7 @@ FW_API extern const fw_balancer fw_balancer_random;
 /* The one with the fewest calls in flight for its weight: of all if there are few, else of a random
  * sample. */
 FW_API extern const fw_balancer fw_balancer_least_loaded;
-/* Of two random ones the one where a call is expected to take less time. */
+/* Of two random ones the one where a call is expected to take less time. The proxy's default. */
 FW_API extern const fw_balancer fw_balancer_p2c_ewma;
 /* The same endpoint for the same key, on a ring of hashes; one that carries a quarter more than its
  * share passes calls on to the next. Without a key: a random place on the ring. */
