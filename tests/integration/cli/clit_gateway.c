@@ -34,8 +34,9 @@ gateway_run start_gateway(const char *more)
 fwt_proc *start_service(const gateway_run *gateway, const char *key)
 {
     setenv("FAIRWAY_GATEWAY_KEY", key, 1);
-    return clit_start("--store", "mem:", "serve", "echo", "--id", "behind", "--gateway",
-                      clit_format("tcp://%s", gateway->server_addr), "--gateway-id", "7", NULL);
+    return clit_start("--store", "mem:", "serve", "echo", "--drain-timeout=0", "--id", "behind",
+                      "--gateway", clit_format("tcp://%s", gateway->server_addr), "--gateway-id",
+                      "7", NULL);
 }
 
 int raw_dial(const char *addr)

@@ -169,9 +169,9 @@ START_TEST(it_listens_at_many_places)
     take_url(servers, 1, "snet://127.0.0.1:", addr[4]);
     cJSON_Delete(json);
     setenv("FAIRWAY_GATEWAY_KEY", "k", 1);
-    fwt_proc *service =
-        clit_start("--store", "mem:", "serve", "echo", "--id", "behind", "--gateway",
-                   clit_format("snet://%s?encrypt=1", addr[4]), "--gateway-id", "7", NULL);
+    fwt_proc *service = clit_start(
+        "--store", "mem:", "serve", "echo", "--drain-timeout=0", "--id", "behind", "--gateway",
+        clit_format("snet://%s?encrypt=1", addr[4]), "--gateway-id", "7", NULL);
     clit_await(service, "attached to the gateway");
     int direct = raw_dial(addr[0]);
     raw_echo(direct, raw_open(direct));
@@ -216,9 +216,49 @@ START_TEST(snet_is_below_if_wanted)
     snprintf(servers, sizeof servers, "%s", clit_field(line, "server_url"));
     snprintf(clients, sizeof clients, "%s", clit_field(line, "client_url"));
     ck_assert_int_eq(strncmp(servers, "snet://", 7), 0);
+    fwt_proc *service = clit_start(
+        "--store", "mem:", "serve", "echo", "--drain-timeout=0", "--id", "behind", "--gateway",
+        clit_format("%s?%s", servers, snets[_i].params), "--gateway-id", "7", NULL);
+    clit_await(service, "attached to the gateway");
+    int fd = raw_dial(clients + 6);
+    raw_echo(fd, raw_open(fd));
+    close(fd);
+    clit_end(service, SIGTERM, 0);
+    clit_end(proc, SIGTERM, 0);
+}
+END_TEST
+
+/* What servers may come in by besides; encrypted ones with a certificate. */
+static const char *const doors[] = {"tls://127.0.0.1:0", "kcps://127.0.0.1:0",
+#ifdef CLIT_WS
+                                    "ws://127.0.0.1:0", "wss://127.0.0.1:0"
+#endif
+};
+
+START_TEST(servers_come_in_by_other_transports)
+{
+    char dir[300];
+    snprintf(dir, sizeof dir, "%s", fwt_tmpdir());
+    bool tls = strstr(doors[_i], "tls:") || strstr(doors[_i], "wss:");
+    if (tls) {
+        fwt_certificate(dir, "ca", NULL, NULL, 30);
+        fwt_certificate(dir, "server", "ca", "IP:127.0.0.1", 30);
+    }
+    setenv("FAIRWAY_SERVER_AUTH_KEY", "k", 1);
+    setenv("FAIRWAY_GATEWAY_KEY", "k", 1);
+    fwt_proc *proc =
+        clit_start("gateway", "--client-addr", "127.0.0.1:0", "--server-listen", doors[_i],
+                   "--json", tls ? "--tls-cert" : NULL, clit_format("%s/server.pem", dir),
+                   "--tls-key", clit_format("%s/server.key", dir), NULL);
+    const char *line = fwt_proc_expect(proc, "server_url", CLIT_PATIENCE_MS);
+    char servers[100], clients[100];
+    snprintf(servers, sizeof servers, "%s", clit_field(line, "server_url"));
+    snprintf(clients, sizeof clients, "%s", clit_field(line, "client_url"));
+    ck_assert_int_eq(strncmp(servers, doors[_i], strcspn(doors[_i], ":")), 0);
+    const char *query = tls ? clit_format("?ca=%s/ca.pem", dir) : "";
     fwt_proc *service =
-        clit_start("--store", "mem:", "serve", "echo", "--id", "behind", "--gateway",
-                   clit_format("%s?%s", servers, snets[_i].params), "--gateway-id", "7", NULL);
+        clit_start("--store", "mem:", "serve", "echo", "--drain-timeout=0", "--id", "behind",
+                   "--gateway", clit_format("%s%s", servers, query), "--gateway-id", "7", NULL);
     clit_await(service, "attached to the gateway");
     int fd = raw_dial(clients + 6);
     raw_echo(fd, raw_open(fd));
@@ -360,6 +400,8 @@ int main(void)
     tcase = clit_tcase(suite, "listeners", 90);
     tcase_add_test(tcase, it_listens_at_many_places);
     tcase_add_loop_test(tcase, snet_is_below_if_wanted, 0, (int)(sizeof snets / sizeof *snets));
+    tcase_add_loop_test(tcase, servers_come_in_by_other_transports, 0,
+                        (int)(sizeof doors / sizeof *doors));
     tcase = clit_tcase(suite, "signals", 90);
     tcase_add_loop_test(tcase, the_pid_file_is_there_while_it_runs, 0, 2);
     tcase_add_test(tcase, a_pid_file_that_cannot_be_ends_it);
