@@ -22,7 +22,7 @@
 #define DEFAULT_CALL_TIMEOUT_MS 5000
 #define DEFAULT_MAX_IN_FLIGHT   65536
 #define DEFAULT_MAX_REQUESTS    65536
-#define DEFAULT_MAX_QUEUE_BYTES (16u * 1024 * 1024)
+#define DEFAULT_MAX_QUEUE_BYTES ((size_t)16 * 1024 * 1024)
 #define FIRST_TIMEOUT_MS        10000
 
 int fwi_rpc_options_fill(fw_rpc_options *options)
