@@ -1,3 +1,4 @@
+#include "base/log.h"
 #include "transport/transport.h"
 
 #include <fairway/error.h>
@@ -33,11 +34,19 @@ static bool is_known(const char *name, const char *const *known)
     return false;
 }
 
+/* FW_EOPTION alone does not say which one. */
+static int refuse(const fw_url *url, const char *param)
+{
+    fwi_log(FW_LOG_WARN, "transport", "a URL's parameter is unknown here, or its value is wrong",
+            FWI_TEXT("scheme", url->scheme), FWI_TEXT("parameter", param));
+    return FW_EOPTION;
+}
+
 int fwi_transport_check_params(const fw_url *url, const char *const *known)
 {
     for (size_t i = 0; i < url->param_count; i++)
         if (!is_known(url->params[i].name, known))
-            return FW_EOPTION;
+            return refuse(url, url->params[i].name);
     return FW_OK;
 }
 
@@ -45,7 +54,7 @@ int fwi_transport_flag(const fw_url *url, const char *name, bool *ret_flag)
 {
     const char *value = fw_url_get(url, name);
     *ret_flag = value && !strcmp(value, "1");
-    return !value || *ret_flag || !strcmp(value, "0") ? FW_OK : FW_EOPTION;
+    return !value || *ret_flag || !strcmp(value, "0") ? FW_OK : refuse(url, name);
 }
 
 int fwi_transport_mode(const fwi_transport *transport, const fw_tls *tls, bool messages,
