@@ -167,6 +167,8 @@ static void accept_one(fwi_stream_listener *listener)
         return;
     }
     int err = uv_accept(&listener->uv.stream, &conn->uv.stream);
+    if (!err && listener->on_socket)
+        listener->on_socket(conn);
     if (err)
         fw_conn_close(&conn->base, err); /* nobody knows it yet, so nobody is told */
     else if (listener->proxy)

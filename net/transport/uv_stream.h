@@ -31,7 +31,8 @@ struct fwi_stream_listener {
     fwi_uv_handle uv;
     /* Makes a connection with an initialised handle for the next accept. */
     int (*conn_new)(fw_loop *loop, bool dialled, fwi_stream_conn **ret_conn);
-    fwi_timer again;  /* to accept what could not be accepted */
+    void (*on_socket)(fwi_stream_conn *conn); /* it is accepted; or NULL */
+    fwi_timer again;                          /* to accept what could not be accepted */
     bool proxy;       /* connections begin with a header of the PROXY protocol */
     fwi_list waiting; /* connections whose header is not there yet */
     size_t waiting_count;

@@ -16,6 +16,8 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#define SEND_BUFFER_BYTES (512 * 1024)
+
 static void peer(fw_conn *conn, char *ret_text, size_t size)
 {
     fwi_stream_conn *stream = fwi_container_of(conn, fwi_stream_conn, base);
@@ -51,6 +53,14 @@ static int conn_new(fw_loop *loop, bool dialled, fwi_stream_conn **ret_conn)
     return FW_OK;
 }
 
+/* The kernel's standard is less than what a busy pipeline has under way, and then each write waits
+ * for the reader. (Of tcp it lets the buffer grow by itself.) Empty buffers cost nothing. */
+static void widen(fwi_stream_conn *conn)
+{
+    int bytes = SEND_BUFFER_BYTES;
+    (void)uv_send_buffer_size(&conn->uv.handle, &bytes); /* as much as the system allows */
+}
+
 static int check_url(const fw_url *url)
 {
     struct sockaddr_un address;
@@ -74,6 +84,7 @@ static int dial(fw_loop *loop, const fw_url *url, const fw_conn_options *options
         return err;
     uv_pipe_connect(&fwi_stream_dial_of(conn)->connect, &conn->uv.pipe, url->path,
                     fwi_stream_on_connect);
+    widen(conn);
     *ret_conn = &conn->base;
     return FW_OK;
 }
@@ -133,6 +144,7 @@ static int listen_unix(fw_loop *loop, const fw_url *url, const fw_listener_optio
     listener->base.loop = loop;
     listener->base.ops = &fwi_stream_listener_ops;
     listener->conn_new = conn_new;
+    listener->on_socket = widen;
     listener->proxy = proxy;
     err = uv_pipe_init(fw_loop_uv(loop), &listener->uv.pipe, 0);
     if (err) {
