@@ -157,13 +157,20 @@ uint8_t *fwi_udp_port_reserve(fwi_udp_port *port, const fwi_udp_address *to, siz
         port->wanted = true;
         return NULL;
     }
-    if (!grow(port, len ? len : 1))
+    if (!grow(port, len ? len : 1)) {
+        port->wanted = port->blocked;
         return NULL;
+    }
     struct outgoing *item = &port->items[port->count];
     item->start = port->used;
     if (to)
         item->to = *to;
     return port->bytes + port->used;
+}
+
+bool fwi_udp_port_is_blocked(const fwi_udp_port *port)
+{
+    return port->blocked;
 }
 
 void fwi_udp_port_commit(fwi_udp_port *port, size_t len)

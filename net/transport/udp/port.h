@@ -48,6 +48,8 @@ int fwi_udp_port_local(const fwi_udp_port *port, fwi_udp_address *ret_address);
  * the moment (see writable), or there is no memory. `to` of a connected port is not looked at. Sent
  * only if fwi_udp_port_commit follows at once. */
 uint8_t *fwi_udp_port_reserve(fwi_udp_port *port, const fwi_udp_address *to, size_t len);
+/* Which of the two it was. */
+bool fwi_udp_port_is_blocked(const fwi_udp_port *port);
 /* The datagram has that many bytes. */
 void fwi_udp_port_commit(fwi_udp_port *port, size_t len);
 /* Sends the batch now; it happens by itself at the end of the turn. */

@@ -227,7 +227,7 @@ static int send_datagram(fw_conn *base, const uint8_t *data, size_t len)
     udp_conn *conn = udp_of(base);
     uint8_t *room = fwi_udp_port_reserve(conn->hub->port, &conn->address, len);
     if (!room)
-        return UV_EAGAIN;
+        return fwi_udp_port_is_blocked(conn->hub->port) ? UV_EAGAIN : UV_ENOMEM;
     memcpy(room, data, len);
     fwi_udp_port_commit(conn->hub->port, len);
     return FW_OK;
