@@ -181,9 +181,11 @@ int fwi_conn_dial_url(fw_loop *loop, const fw_url *url, const fw_conn_options *o
     if (!transport)
         return FW_ESCHEME;
     fw_conn_options filled = *options;
-    int err =
-        fwi_transport_mode(transport, options->tls, options->messages, options->max_message_bytes,
-                           &filled.messages, &filled.max_message_bytes);
+    int err = fwi_transport_check_repeats(url);
+    if (!err)
+        err = fwi_transport_mode(transport, options->tls, options->messages,
+                                 options->max_message_bytes, &filled.messages,
+                                 &filled.max_message_bytes);
     if (err)
         return err;
     if (!filled.dial_timeout_ms)

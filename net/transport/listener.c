@@ -10,9 +10,11 @@ int fwi_listener_new_url(fw_loop *loop, const fw_url *url, const fw_listener_opt
     if (!transport)
         return FW_ESCHEME;
     fw_listener_options filled = *options;
-    int err =
-        fwi_transport_mode(transport, options->tls, options->messages, options->max_message_bytes,
-                           &filled.messages, &filled.max_message_bytes);
+    int err = fwi_transport_check_repeats(url);
+    if (!err)
+        err = fwi_transport_mode(transport, options->tls, options->messages,
+                                 options->max_message_bytes, &filled.messages,
+                                 &filled.max_message_bytes);
     if (err)
         return err;
     if (!filled.backlog)

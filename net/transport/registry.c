@@ -37,9 +37,19 @@ static bool is_known(const char *name, const char *const *known)
 /* FW_EOPTION alone does not say which one. */
 static int refuse(const fw_url *url, const char *param)
 {
-    fwi_log(FW_LOG_WARN, "transport", "a URL's parameter is unknown here, or its value is wrong",
+    fwi_log(FW_LOG_WARN, "transport",
+            "a URL's parameter is unknown here, its value is wrong, or it stands there twice",
             FWI_TEXT("scheme", url->scheme), FWI_TEXT("parameter", param));
     return FW_EOPTION;
+}
+
+int fwi_transport_check_repeats(const fw_url *url)
+{
+    for (size_t i = 1; i < url->param_count; i++)
+        for (size_t before = 0; before < i; before++)
+            if (!strcmp(url->params[i].name, url->params[before].name))
+                return refuse(url, url->params[i].name);
+    return FW_OK;
 }
 
 int fwi_transport_check_params(const fw_url *url, const char *const *known)

@@ -125,6 +125,9 @@ extern const fwi_transport fwi_transport_wss;
 /* FW_EOPTION if the URL has a parameter that is not in the list, which ends with NULL. */
 int fwi_transport_check_params(const fw_url *url, const char *const *known);
 
+/* FW_EOPTION if a parameter stands there twice: one of the two would be ignored. */
+int fwi_transport_check_repeats(const fw_url *url);
+
 /* A parameter that is 0 or 1; false without it. FW_EOPTION. */
 int fwi_transport_flag(const fw_url *url, const char *name, bool *ret_flag);
 

@@ -356,6 +356,9 @@ START_TEST(flags_are_0_or_1)
     expect_option_error("tcp://127.0.0.1:0?reuse_port=");
     expect_option_error("unix:/tmp/x?proxy=2");
     expect_option_error("unix:/tmp/x?reuse_port=1");
+    expect_option_error("tcp://127.0.0.1:0?proxy=1&proxy=0"); /* or one would be ignored */
+    expect_option_error("udp://127.0.0.1:0?idle=1&rate=1&idle=2");
+    expect_option_error("snet://127.0.0.1:0?encrypt=1&encrypt=0");
     fw_conn_options options = {.arg = NULL};
     fw_conn *conn;
     FWT_ERR(fw_conn_dial(fwt_loop, "tcp://127.0.0.1:1?proxy=1", &options, &conn), FW_EOPTION);
