@@ -77,9 +77,6 @@ static int take_keys(fw_gateway *gateway, const fw_gateway_options *options)
     const char *auth_key = options->auth_key;
     if (!auth_key && !options->hmac_key)
         auth_key = "";
-    if (auth_key && !*auth_key)
-        fwi_log(FW_LOG_WARN, "gateway", "the key is empty: anybody may register as a server",
-                FWI_TEXT("url", options->server_url));
     if (auth_key && !(gateway->auth_key = strdup(auth_key)))
         return UV_ENOMEM;
     if (options->hmac_key && !(gateway->hmac_key = strdup(options->hmac_key)))
@@ -120,6 +117,9 @@ int fw_gateway_new(fw_loop *loop, const fw_gateway_options *options, fw_gateway 
         fw_gateway_close(gateway, NULL, NULL); /* a listener may have to go first */
         return err;
     }
+    if (gateway->auth_key && !*gateway->auth_key)
+        fwi_log(FW_LOG_WARN, "gateway", "the key is empty: anybody may register as a server",
+                FWI_TEXT("url", fw_gateway_server_url(gateway)));
     *ret_gateway = gateway;
     return FW_OK;
 }

@@ -65,9 +65,9 @@ START_TEST(mistakes_are_named)
     };
     setenv("FAIRWAY_SERVER_AUTH_KEY", "k", 1); /* nothing else to be said on stderr */
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
-        clit_refused(
-            clit_run("gateway", cases[i].words[0], cases[i].words[1], cases[i].words[2], NULL),
-            USAGE, cases[i].text);
+        clit_refused(clit_run("gateway", "--log-level=error", cases[i].words[0], cases[i].words[1],
+                              cases[i].words[2], NULL),
+                     USAGE, cases[i].text);
 }
 END_TEST
 
