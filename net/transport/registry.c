@@ -34,10 +34,10 @@ static bool is_known(const char *name, const char *const *known)
     return false;
 }
 
-/* FW_EOPTION alone does not say which one. */
+/* FW_EOPTION alone does not say which one. (Debug: a program tells the error itself, once.) */
 static int refuse(const fw_url *url, const char *param)
 {
-    fwi_log(FW_LOG_WARN, "transport",
+    fwi_log(FW_LOG_DEBUG, "transport",
             "a URL's parameter is unknown here, its value is wrong, or it stands there twice",
             FWI_TEXT("scheme", url->scheme), FWI_TEXT("parameter", param));
     return FW_EOPTION;
