@@ -7,6 +7,7 @@
 #define TOLERANCE    1.5   /* latency may be so much over the long-term one */
 #define SMOOTHING    0.2   /* of the limit */
 #define LONG_TERM    0.003 /* of a sample: about the last 600 */
+#define SHORT_TERM   0.05  /* one slow call says little */
 #define DECREASE     0.9
 
 void fwi_limit_init(fwi_limit *limit, uint32_t most, bool is_adaptive)
@@ -37,13 +38,17 @@ void fwi_limit_sample(fwi_limit *limit, double latency_ms, bool timed_out, size_
         return;
     }
     if (limit->long_ms <= 0)
-        limit->long_ms = latency_ms;
-    limit->long_ms += LONG_TERM * (latency_ms - limit->long_ms);
-    if (limit->long_ms > 2 * latency_ms) /* the bad times are over: forget them sooner */
+        limit->long_ms = limit->short_ms = latency_ms;
+    limit->short_ms += SHORT_TERM * (latency_ms - limit->short_ms);
+    bool is_reached = (double)in_flight >= limit->limit / 2;
+    /* What is measured at the limit has queued, and must not soon be taken for normal. */
+    bool is_high = is_reached && limit->short_ms > limit->long_ms;
+    limit->long_ms += (is_high ? LONG_TERM / 10 : LONG_TERM) * (limit->short_ms - limit->long_ms);
+    if (limit->long_ms > 2 * limit->short_ms) /* the bad times are over: forget them sooner */
         limit->long_ms *= 0.95;
-    if ((double)in_flight < limit->limit / 2)
+    if (!is_reached)
         return; /* the limit was not what it depended on */
-    double gradient = latency_ms > 0 ? TOLERANCE * limit->long_ms / latency_ms : 1;
+    double gradient = limit->short_ms > 0 ? TOLERANCE * limit->long_ms / limit->short_ms : 1;
     gradient = gradient < 0.5 ? 0.5 : gradient > 1 ? 1 : gradient;
     double wanted = limit->limit * gradient + QUEUE;
     set(limit, limit->limit * (1 - SMOOTHING) + wanted * SMOOTHING);

@@ -13,7 +13,7 @@
 
 typedef struct fwi_limit {
     double limit, most;
-    double long_ms; /* latency over the long term; 0: nothing known */
+    double long_ms, short_ms; /* latency over the long and the short term; 0: nothing known */
     bool is_adaptive;
 } fwi_limit;
 
