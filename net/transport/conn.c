@@ -334,11 +334,12 @@ void fwi_conn_explain(fw_conn *conn, const char *text)
         texts->errmsg = strdup(text);
 }
 
-void fwi_conn_set_peer(fw_conn *conn, const char *url)
+int fwi_conn_set_peer(fw_conn *conn, const char *url)
 {
     fwi_conn_texts *texts = get_texts(conn);
     if (texts && !texts->peer)
         texts->peer = strdup(url);
+    return texts && texts->peer ? FW_OK : UV_ENOMEM;
 }
 
 void fwi_conn_failed(fw_conn *conn, int error)

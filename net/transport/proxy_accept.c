@@ -60,13 +60,17 @@ static void finish(waiting *one)
         drop(one, err);
         return;
     }
-    uv_read_stop(&conn->uv.stream);
-    forget(one);
     if (addresses.source.ss_family != AF_UNSPEC) {
         char text[200];
         fwi_proxy_source_url(&addresses, text, sizeof text);
-        fwi_conn_set_peer(&conn->base, text);
+        err = fwi_conn_set_peer(&conn->base, text);
+        if (err) { /* else the peer would be taken for the proxy */
+            drop(one, err);
+            return;
+        }
     }
+    uv_read_stop(&conn->uv.stream);
+    forget(one);
     fwi_listener_accepted(&listener->base, &conn->base);
 }
 

@@ -169,8 +169,9 @@ void fwi_conn_ended(fw_conn *conn);
 void fwi_conn_failed(fw_conn *conn, int error);
 /* Says more about the reason of the closing; before fwi_conn_failed. The first text stays. */
 void fwi_conn_explain(fw_conn *conn, const char *text);
-/* Says who the peer is, if that is not what the socket says; once, before anybody asks. */
-void fwi_conn_set_peer(fw_conn *conn, const char *url);
+/* Says who the peer is, if that is not what the socket says; once, before anybody asks.
+ * UV_ENOMEM. */
+FW_MUST_CHECK int fwi_conn_set_peer(fw_conn *conn, const char *url);
 /* False while the user does not want to be given anything (reading is stopped, or it closes). */
 static inline bool fwi_conn_wants_data(const fw_conn *conn)
 {
