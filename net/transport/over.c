@@ -77,8 +77,7 @@ static void on_lower_data(fw_conn *lower, const uint8_t *data, size_t len, void 
         fwi_conn_failed(&conn->base, (int)took);
 }
 
-/* Gives what was held. What is not taken stays where it is: a user that pauses after each of many
- * small messages must not have the rest copied each time. */
+/* Gives what was held. What is not taken stays where it is. */
 static void feed_held(fwi_over_conn *conn)
 {
     uint8_t *held = conn->held; /* while the layer has it, nobody else frees it */
