@@ -52,7 +52,8 @@ static void check_replay(const fwi_snet_stream *stream, uint64_t peer_read)
 
 static void fuzz_server(fwi_snet_flavour flavour, const uint8_t *data, size_t len, size_t piece)
 {
-    fwi_snet_server_config config = {.flavour = flavour, .random = predictable, .find = find};
+    fwi_snet_server_config config = {
+        .flavour = flavour, .random = predictable, .find = find, .settle = find};
     fwi_snet_server server;
     fwi_snet_server_init(&server, &config);
     int result = FWI_SNET_MORE;

@@ -57,6 +57,9 @@ typedef struct fwi_snet_server_config {
     fwi_snet_random_fn random;
     /* The session of an id, or NULL. */
     const fwi_snet_stream *(*find)(uint64_t id, void *arg);
+    /* The same of one that is being resumed by who knows its key: now its counts hold all that has
+     * arrived. NULL if that ended it. */
+    const fwi_snet_stream *(*settle)(uint64_t id, void *arg);
     void *arg;
 } fwi_snet_server_config;
 

@@ -103,8 +103,9 @@ static int check_resume(fwi_snet_server *server, const uint8_t *fields,
         return err;
     if (!fwi_snet_proofs_equal(proof, fields + COUNTS_BYTES))
         return FW_EAUTH;
+    stream = server->config->settle(server->id, server->config->arg);
     server->peer_read = fwi_get_u64le(fields + 16);
-    if (fwi_snet_stream_check(stream, fwi_get_u64le(fields + 8), server->peer_read))
+    if (!stream || fwi_snet_stream_check(stream, fwi_get_u64le(fields + 8), server->peer_read))
         return FW_EREFUSED;
     *ret_stream = stream;
     return FW_OK;
@@ -148,8 +149,9 @@ static int check_proof(fwi_snet_server *server)
         return FW_EAUTH;
     if (!stream)
         return FWI_SNET_NEW;
+    stream = server->config->settle(server->id, server->config->arg);
     /* What it has written was checked before, against less. */
-    if (fwi_snet_stream_check(stream, stream->read, server->peer_read))
+    if (!stream || fwi_snet_stream_check(stream, stream->read, server->peer_read))
         return FW_EREFUSED;
     return FWI_SNET_RESUMED;
 }

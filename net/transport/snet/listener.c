@@ -73,6 +73,12 @@ static server_session *table_find(const session_table *self, uint64_t id)
 
 static const fwi_snet_stream *find_stream(uint64_t id, void *arg)
 {
+    const server_session *found = table_find(arg, id);
+    return found ? &found->session.stream : NULL;
+}
+
+static const fwi_snet_stream *settle_stream(uint64_t id, void *arg)
+{
     server_session *found = table_find(arg, id);
     if (found)
         fwi_snet_session_drain(&found->session);
@@ -355,8 +361,11 @@ int fwi_snet_listen(fw_loop *loop, const fw_url *url, const fw_listener_options 
     listener->handshake_timeout_ms =
         params.handshake_timeout_ms ? params.handshake_timeout_ms : options->handshake_timeout_ms;
     listener->max_greetings = options->max_handshakes;
-    listener->config = (fwi_snet_server_config){
-        .flavour = params.flavour, .random = fwi_random_secret, .find = find_stream, .arg = table};
+    listener->config = (fwi_snet_server_config){.flavour = params.flavour,
+                                                .random = fwi_random_secret,
+                                                .find = find_stream,
+                                                .settle = settle_stream,
+                                                .arg = table};
     err = listen_below(listener, url, options);
     if (err) {
         table_release(table);

@@ -126,6 +126,7 @@ struct pair {
     fwi_snet_server server;
     fwi_snet_stream streams[2]; /* client, server */
     bool has_session;
+    unsigned settled;
 };
 
 static const fwi_snet_stream *find(uint64_t id, void *arg)
@@ -134,10 +135,17 @@ static const fwi_snet_stream *find(uint64_t id, void *arg)
     return pair->has_session && pair->streams[1].id == id ? &pair->streams[1] : NULL;
 }
 
+static const fwi_snet_stream *settle(uint64_t id, void *arg)
+{
+    struct pair *pair = arg;
+    pair->settled++;
+    return find(id, arg);
+}
+
 static void pair_init(struct pair *pair, fwi_snet_flavour flavour)
 {
     *pair = (struct pair){.flavour = flavour};
-    pair->config = (fwi_snet_server_config){FWI_SNET_AUTO, ids_of_our_choice, find, pair};
+    pair->config = (fwi_snet_server_config){FWI_SNET_AUTO, ids_of_our_choice, find, settle, pair};
 }
 
 /* Gives bytes in random pieces to the server; its last result. */
@@ -278,6 +286,7 @@ START_TEST(test_refused)
     carry(&pair, 0, "hello", false);
     pair.streams[0].key[3] ^= 1; /* somebody else */
     ck_assert_int_eq(shake(&pair, true), FW_EAUTH);
+    ck_assert_uint_eq(pair.settled, 0); /* nothing happens to the session for a stranger */
     ck_assert(!pair.client.done);
     pair.streams[0].key[3] ^= 1;
     pair.has_session = false;

@@ -304,8 +304,11 @@ static void play(const cJSON *vector, bool is_server, size_t piece)
     player->encrypt = has_flag(vector, on_servers ? "-ServerSnetEncrypt" : "-ClientSnetEncrypt");
     player->ring_bytes = has_flag(vector, "-ClientSnetBuffer") ? 64 : RING_BYTES;
     player->piece = piece;
-    player->config = (fwi_snet_server_config){
-        .flavour = piece == 1 ? FWI_SNET_AUTO : player->flavour, .random = scripted, .find = find};
+    player->config =
+        (fwi_snet_server_config){.flavour = piece == 1 ? FWI_SNET_AUTO : player->flavour,
+                                 .random = scripted,
+                                 .find = find,
+                                 .settle = find};
     player->config.arg = player;
     const cJSON *message;
     cJSON_ArrayForEach(message, cJSON_GetObjectItem(vector, "messages"))
