@@ -27,6 +27,12 @@ void fwt_run_count_at(const volatile size_t *count, size_t wanted, unsigned time
 /* Runs the loop for a time: only to see that something does NOT happen. */
 void fwt_run_for(unsigned ms);
 
+/* As ck_assert, for loops of many thousand rounds: ck_assert writes to a file each time. */
+#define fwt_check(expr)                                                                            \
+    do {                                                                                           \
+        if (!(expr))                                                                               \
+            ck_abort_msg("%s", #expr);                                                             \
+    } while (0)
 #define FWT_OK(expr)                                                                               \
     do {                                                                                           \
         int fwt_rc_ = (expr);                                                                      \

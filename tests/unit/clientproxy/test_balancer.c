@@ -49,8 +49,8 @@ static void pick_times(const fw_balancer *balancer, void *state, size_t times)
     memset(counts, 0, sizeof counts);
     for (size_t i = 0; i < times; i++) {
         int at = pick_any(balancer, state);
-        ck_assert_int_ge(at, 0);
-        ck_assert(endpoints[at].usable);
+        fwt_check(at >= 0);
+        fwt_check(endpoints[at].usable);
         counts[at]++;
     }
 }
@@ -89,7 +89,7 @@ START_TEST(only_usable_ones_are_picked)
             endpoints[i].usable = i == count / 2;
         pick_times(balancer, state, count ? 100 : 0); /* always the one */
         for (uint64_t key = 0; key < 100 && count; key++)
-            ck_assert_int_eq(pick_key(balancer, state, key), (int)count / 2);
+            fwt_check(pick_key(balancer, state, key) == (int)count / 2);
         if (count)
             endpoints[count / 2].usable = false;
         ck_assert_int_eq(pick_any(balancer, state), -1);
@@ -124,10 +124,10 @@ START_TEST(any_list_is_served)
                                      .key = fwi_random_below(50),
                                      .in_flight = fwi_random_below(100)};
             int at = balancer->pick(state, &call);
-            ck_assert_int_lt(at, (int)count);
-            ck_assert_int_eq(at < 0, usable == 0);
+            fwt_check(at < (int)count);
+            fwt_check((at < 0) == (usable == 0));
             if (at >= 0)
-                ck_assert(endpoints[at].usable);
+                fwt_check(endpoints[at].usable);
         }
     }
     balancer->destroy(state);

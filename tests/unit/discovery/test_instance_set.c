@@ -43,19 +43,19 @@ static void check(const fwi_set_node *set, const struct model *model)
     const fw_instance *before = NULL;
     for (size_t i = 0; i < model->count; i++) {
         const fw_instance *instance = fwi_set_at(set, i);
-        ck_assert_ptr_nonnull(instance);
-        ck_assert_uint_eq(fwi_set_rank(set, instance->service, instance->id), i);
-        ck_assert_uint_eq(instance->weight, model->weights[atoi(instance->id + 1)]);
+        fwt_check(instance);
+        fwt_check(fwi_set_rank(set, instance->service, instance->id) == i);
+        fwt_check(instance->weight == model->weights[atoi(instance->id + 1)]);
         if (before) {
             int order = strcmp(before->service, instance->service);
-            ck_assert(order < 0 || (!order && strcmp(before->id, instance->id) < 0));
+            fwt_check(order < 0 || (!order && strcmp(before->id, instance->id) < 0));
         }
         before = instance;
     }
     ck_assert_ptr_null(fwi_set_at(set, model->count));
     for (unsigned number = 0; number < NAMES; number++) {
         names_of(number, service, id);
-        ck_assert_int_eq(fwi_set_find(set, service, id) != NULL, model->weights[number] != 0);
+        fwt_check((fwi_set_find(set, service, id) != NULL) == (model->weights[number] != 0));
     }
 }
 
@@ -75,7 +75,7 @@ static void step(fwi_set_node **set, struct model *model)
         model->weights[number] = 0;
         model->count -= was_there;
     }
-    ck_assert_int_eq(old != NULL, was_there);
+    fwt_check((old != NULL) == was_there);
     fw_instance_release(old);
 }
 

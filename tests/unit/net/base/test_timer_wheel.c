@@ -54,19 +54,19 @@ START_TEST(a_wheel_agrees_with_a_clock)
             struct alarm *one = &alarms[i];
             armed += fwi_timer_armed(&one->timer);
             if (fwi_timer_armed(&one->timer)) {
-                ck_assert_uint_gt(one->due, wheel.now_ms);
-                ck_assert_int_eq(one->fired, 0);
+                fwt_check(one->due > wheel.now_ms);
+                fwt_check(one->fired == 0);
             } else if (one->fired) {
-                ck_assert_int_eq(one->fired, 1);
-                ck_assert_uint_ge(one->fired_at, one->due);
+                fwt_check(one->fired == 1);
+                fwt_check(one->fired_at >= one->due);
             }
         }
-        ck_assert_uint_eq(wheel.armed, armed);
+        fwt_check(wheel.armed == armed);
         /* Nothing is due before the wheel says that it has work. */
         next = fwi_wheel_next_ms(&wheel);
         for (int i = 0; i < TIMERS; i++)
             if (fwi_timer_armed(&alarms[i].timer))
-                ck_assert_uint_le(next, alarms[i].due);
+                fwt_check(next <= alarms[i].due);
     }
 }
 END_TEST
