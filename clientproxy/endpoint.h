@@ -58,9 +58,10 @@ struct fwi_endpoint {
     size_t in_flight;
     fwi_list waiters; /* the proxy's: calls that wait for the connection to open */
     bool removed, closing;
-    bool unhealthy; /* a health check says so */
-    bool is_well;   /* as it was counted last */
-    bool has_lost;  /* its connection ended with calls in flight, and the breaker knows */
+    bool unhealthy;  /* a health check says so */
+    bool is_well;    /* as it was counted last */
+    bool has_lost;   /* its connection ended with calls in flight, and the breaker knows */
+    int ejected_for; /* why the breaker is open */
     fwi_breaker breaker;
     fwi_timer ejection; /* while the breaker is open */
     fwi_ewma latency;

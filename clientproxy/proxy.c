@@ -21,11 +21,19 @@
 #define DEFAULT_RETRY_PERCENT      20
 #define DEFAULT_RETRIES_PER_S      10
 
+static bool tells_of_ejection(fw_proxy_event_type type)
+{
+    return type == FW_PROXY_EJECTED || type == FW_PROXY_READMITTED || type == FW_PROXY_UNHEALTHY ||
+           type == FW_PROXY_HEALTHY || type == FW_PROXY_REMOVED;
+}
+
 void fwi_proxy_emit(fw_proxy *proxy, fw_proxy_event_type type, const fw_instance *instance,
                     int reason, const char *detail)
 {
     fw_proxy_event event = {
         .type = type, .instance = instance, .reason = reason, .detail = detail ? detail : ""};
+    if (tells_of_ejection(type) && !proxy->closing)
+        fwi_loop_defer(proxy->loop, &proxy->tell_ejected);
     if (proxy->options.on_event && !proxy->closing)
         proxy->options.on_event(proxy, &event, proxy->options.arg);
 }
@@ -53,6 +61,7 @@ static void eject(fw_proxy *proxy, fwi_endpoint *endpoint, int reason)
 {
     uint32_t base = proxy->options.eject_ms;
     uint64_t most = (uint64_t)base * MAX_EJECT_TIMES;
+    endpoint->ejected_for = reason;
     fwi_endpoint_eject(endpoint, base, most > UINT32_MAX ? UINT32_MAX : (uint32_t)most);
     fwi_members_refresh(&proxy->members, endpoint);
     fwi_proxy_emit(proxy, FW_PROXY_EJECTED, endpoint->instance, reason, fw_strerror(reason));
@@ -83,6 +92,24 @@ void fwi_proxy_judge(fw_proxy *proxy, fwi_endpoint *endpoint, bool success, int 
         fwi_proxy_emit(proxy, FW_PROXY_READMITTED, endpoint->instance, FW_OK, "");
         break;
     }
+}
+
+static void on_tell_ejected(fwi_task *task, void *arg)
+{
+    (void)task;
+    fw_proxy *proxy = arg;
+    fw_ejected ejected[FW_MAX_EJECTED];
+    size_t count = 0;
+    for (size_t i = 0; i < proxy->members.count && count < FW_MAX_EJECTED; i++) {
+        const fwi_endpoint *endpoint = proxy->members.all[i];
+        bool is_open = endpoint->breaker.state != FWI_BREAKER_CLOSED;
+        if (is_open || endpoint->unhealthy)
+            ejected[count++] = (fw_ejected){
+                endpoint->instance->id, is_open ? fw_strerror(endpoint->ejected_for) : "unhealthy"};
+    }
+    if (fw_watcher_set_ejected(proxy->watcher, ejected, count))
+        fwi_log(FW_LOG_WARN, "proxy", "no memory to tell what is ejected",
+                FWI_NUMBER("count", count));
 }
 
 /* Once an interval those are ejected that failed much more often than the others. */
@@ -340,6 +367,7 @@ int fw_proxy_new(fw_kv *kv, const char *service, const fw_proxy_options *options
     fwi_limit_init(&proxy->limit, own->max_calls, own->adaptive_limit);
     proxy->outliers = (fwi_timer){.fn = on_outliers, .arg = proxy};
     proxy->panic_changed = (fwi_task){.fn = on_panic_changed, .arg = proxy};
+    proxy->tell_ejected = (fwi_task){.fn = on_tell_ejected, .arg = proxy};
     proxy->end = (fwi_task){.fn = on_end, .arg = proxy};
     int err = fwi_members_init(&proxy->members, proxy->loop, own, &proxy->panic_changed);
     if (err) {
@@ -392,6 +420,7 @@ static void on_end(fwi_task *task, void *arg)
     (void)task;
     fw_proxy *proxy = arg;
     fwi_loop_timer_stop(proxy->loop, &proxy->outliers);
+    fwi_loop_defer_cancel(proxy->loop, &proxy->tell_ejected);
     fwi_calls_cancel(proxy, &proxy->waiting);
     while (proxy->members.count)
         remove_endpoint(proxy, proxy->members.all[proxy->members.count - 1], 0);

@@ -26,8 +26,9 @@ struct fw_proxy {
     fwi_hedge hedge;
     fwi_timer outliers; /* while there are calls */
     fwi_task panic_changed;
-    int stale_reason; /* why the first list has not come */
-    bool has_list;    /* of the store, or of the disk */
+    fwi_task tell_ejected; /* to those who ask why, through the watcher's announcement */
+    int stale_reason;      /* why the first list has not come */
+    bool has_list;         /* of the store, or of the disk */
     bool closing;
     size_t open_parts; /* the watcher and the health checks */
     fwi_task end;

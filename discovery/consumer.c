@@ -1,7 +1,8 @@
 /*
- * One key, kept by a keeper. Its value is that of `seen` when it was last worth telling. When the
- * key was lost it comes back with 0: the store may have been wiped meanwhile and count anew, and
- * the watch may not know yet. The watcher's revision follows when the key is back.
+ * One key, kept by a keeper. Its value, {"revision":N,"ejected":[{"id":...,"reason":...}]}, has
+ * that of `seen` when it was last worth telling. When the key was lost it comes back with 0: the
+ * store may have been wiped meanwhile and count anew, and the watch may not know yet. The watcher's
+ * revision follows when the key is back.
  */
 #include "consumer.h"
 
@@ -17,13 +18,12 @@
 #include <string.h>
 #include <uv.h>
 
-#define MAX_VALUE_BYTES 64
-
 struct fwi_consumer {
     fwi_consumer_options options;
     fwi_keeper *keeper;
     fwi_kept *kept;
     int64_t revision; /* that the value tells */
+    cJSON *ejected;   /* an array, told as it is; NULL: none */
     bool is_ready;
     fw_kv_closed_fn on_closed;
     void *closed_arg;
@@ -41,22 +41,76 @@ int64_t fwi_consumer_revision(fw_slice value)
     return revision;
 }
 
-static int write_revision(fwi_consumer *consumer, int64_t revision)
+fw_ejected *fwi_consumer_ejected(fw_slice value, size_t *ret_count)
 {
-    char *value = malloc(MAX_VALUE_BYTES);
+    *ret_count = 0;
+    cJSON *json = cJSON_ParseWithLength(value.data, value.len);
+    const cJSON *array = cJSON_GetObjectItemCaseSensitive(json, "ejected");
+    /* The texts stand behind the array; together they are shorter than the value. */
+    fw_ejected *ejected =
+        cJSON_GetArraySize(array) ? malloc(FW_MAX_EJECTED * sizeof *ejected + value.len) : NULL;
+    char *room = ejected ? (char *)(ejected + FW_MAX_EJECTED) : NULL;
+    for (const cJSON *at = ejected ? array->child : NULL; at && *ret_count < FW_MAX_EJECTED;
+         at = at->next) {
+        const char *id = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(at, "id"));
+        const char *reason = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(at, "reason"));
+        if (!id || !reason)
+            continue;
+        fw_ejected *one = &ejected[(*ret_count)++];
+        one->id = strcpy(room, id);
+        room += strlen(id) + 1;
+        one->reason = strcpy(room, reason);
+        room += strlen(reason) + 1;
+    }
+    cJSON_Delete(json);
+    return ejected;
+}
+
+/* UV_ENOMEM: the next news, or the next loss of the key, tries again. */
+static int write_value(fwi_consumer *consumer, int64_t revision)
+{
+    cJSON *json = cJSON_CreateObject();
+    char number[24], *value = NULL;
+    snprintf(number, sizeof number, "%lld", (long long)revision);
+    if (cJSON_AddRawToObject(json, "revision", number) &&
+        (!consumer->ejected || cJSON_AddItemReferenceToObject(json, "ejected", consumer->ejected)))
+        value = cJSON_PrintUnformatted(json);
+    cJSON_Delete(json);
     if (!value)
-        return UV_ENOMEM; /* the next news, or the next loss of the key, tries again */
-    snprintf(value, MAX_VALUE_BYTES, "{\"revision\":%lld}", (long long)revision);
+        return UV_ENOMEM;
     consumer->revision = revision;
     fwi_kept_set(consumer->kept, value);
     return FW_OK;
+}
+
+static bool add_ejected(cJSON *array, const fw_ejected *ejected)
+{
+    cJSON *one = cJSON_CreateObject();
+    if (cJSON_AddItemToArray(array, one) && cJSON_AddStringToObject(one, "id", ejected->id) &&
+        cJSON_AddStringToObject(one, "reason", ejected->reason))
+        return true;
+    return false;
+}
+
+int fwi_consumer_set_ejected(fwi_consumer *consumer, const fw_ejected *ejected, size_t count)
+{
+    cJSON *array = cJSON_CreateArray(), *before = consumer->ejected;
+    bool is_whole = array != NULL;
+    for (size_t i = 0; i < count && i < FW_MAX_EJECTED && is_whole; i++)
+        is_whole = add_ejected(array, &ejected[i]);
+    consumer->ejected = array;
+    int err = is_whole ? write_value(consumer, consumer->revision) : UV_ENOMEM;
+    if (err)
+        consumer->ejected = before;
+    cJSON_Delete(err ? array : before);
+    return err;
 }
 
 void fwi_consumer_saw(fwi_consumer *consumer)
 {
     int64_t revision = consumer->options.seen(consumer->options.arg);
     if (revision && revision != consumer->revision)
-        (void)write_revision(consumer, revision);
+        (void)write_value(consumer, revision);
 }
 
 void fwi_consumer_look(fwi_consumer *consumer)
@@ -76,7 +130,7 @@ static void on_status(const fw_registrar_status *status, void *arg)
 {
     fwi_consumer *consumer = arg;
     if (status->state == FW_REGISTRAR_LOST && consumer->revision)
-        (void)write_revision(consumer, 0);
+        (void)write_value(consumer, 0);
     if (consumer->is_ready)
         return;
     consumer->is_ready = true;
@@ -125,7 +179,7 @@ int fwi_consumer_new(fw_kv *kv, const fwi_consumer_options *options, fwi_consume
     }
     err = fwi_kept_new(consumer->keeper, key, NULL, &consumer->kept);
     if (!err)
-        err = write_revision(consumer, 0);
+        err = write_value(consumer, 0);
     if (err) {
         fwi_consumer_close(consumer, NULL, NULL);
         return err;
@@ -139,6 +193,7 @@ static void on_keeper_closed(void *arg)
     fwi_consumer *consumer = arg;
     if (consumer->on_closed)
         consumer->on_closed(consumer->closed_arg);
+    cJSON_Delete(consumer->ejected);
     free(consumer);
 }
 

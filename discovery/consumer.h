@@ -26,6 +26,9 @@ FW_MUST_CHECK int fwi_consumer_new(fw_kv *kv, const fwi_consumer_options *option
 /* What was seen is news that somebody may wait for: writes it. Calls that come while a write is
  * under way make one more. */
 void fwi_consumer_saw(fwi_consumer *consumer);
+/* What it tells besides: fw_watcher_set_ejected. UV_ENOMEM. */
+FW_MUST_CHECK int fwi_consumer_set_ejected(fwi_consumer *consumer, const fw_ejected *ejected,
+                                           size_t count);
 /* Writes what was seen if the store does not say anything of it. */
 void fwi_consumer_look(fwi_consumer *consumer);
 /* Withdraws it. */
@@ -36,5 +39,8 @@ int64_t fwi_consumer_revision(fw_slice value);
 /* The same of a pair; 0 also if it tells more than the store had come to when it was written: what
  * it tells was seen in a store that was wiped since, and the consumer does not know yet. */
 int64_t fwi_consumer_claim(const fw_kv_pair *pair);
+/* The instances that a value tells, in one piece of memory to be freed; NULL: none, or no memory.
+ */
+fw_ejected *fwi_consumer_ejected(fw_slice value, size_t *ret_count);
 
 #endif

@@ -28,8 +28,10 @@ static void end(struct listing *listing, int status, const char *detail)
 {
     size_t count = status ? 0 : listing->count;
     listing->done(status, detail, listing->consumers, count, listing->arg);
-    for (size_t i = 0; i < listing->count; i++)
+    for (size_t i = 0; i < listing->count; i++) {
         free((void *)listing->consumers[i].name);
+        free((void *)listing->consumers[i].ejected);
+    }
     free(listing->consumers);
     free(listing);
 }
@@ -45,8 +47,10 @@ static int add_all(struct listing *listing, const fw_kv_result *result, const ch
         char *name = strdup(strrchr(result->pairs[i].key, '/') + 1);
         if (!name)
             return UV_ENOMEM;
-        consumers[listing->count++] =
-            (fw_consumer){service, name, fwi_consumer_claim(&result->pairs[i])};
+        fw_consumer *consumer = &consumers[listing->count++];
+        *consumer = (fw_consumer){
+            .service = service, .name = name, .revision = fwi_consumer_claim(&result->pairs[i])};
+        consumer->ejected = fwi_consumer_ejected(result->pairs[i].value, &consumer->ejected_count);
     }
     return FW_OK;
 }

@@ -500,6 +500,11 @@ static int announce(fw_watcher *watcher, const char *service)
     return err;
 }
 
+int fw_watcher_set_ejected(fw_watcher *watcher, const fw_ejected *ejected, size_t count)
+{
+    return watcher->consumer ? fwi_consumer_set_ejected(watcher->consumer, ejected, count) : FW_OK;
+}
+
 static void watcher_free(fw_watcher *watcher)
 {
     fwi_holds_destroy(watcher->holds);

@@ -44,6 +44,18 @@ static void finish(struct job *job)
 
 /* ---- asking ---- */
 
+static cJSON *ejected_json(const fw_consumer *consumer)
+{
+    cJSON *array = cJSON_CreateArray();
+    for (size_t i = 0; i < consumer->ejected_count; i++) {
+        cJSON *one = cJSON_CreateObject();
+        cJSON_AddStringToObject(one, "id", consumer->ejected[i].id);
+        cJSON_AddStringToObject(one, "reason", consumer->ejected[i].reason);
+        cJSON_AddItemToArray(array, one);
+    }
+    return array;
+}
+
 static void on_consumers(int status, const char *detail, const fw_consumer *consumers, size_t count,
                          void *arg)
 {
@@ -58,6 +70,7 @@ static void on_consumers(int status, const char *detail, const fw_consumer *cons
         snprintf(consumer->service, sizeof consumer->service, "%s", consumers[i].service);
         snprintf(consumer->name, sizeof consumer->name, "%s", consumers[i].name);
         consumer->revision = consumers[i].revision;
+        consumer->ejected = ejected_json(&consumers[i]);
     }
     finish(job);
 }
@@ -157,7 +170,8 @@ int cmd_why(cli_context *cli, int argc, char **argv)
             "from, its\n"
             "instances with what is held or drained, nodes that cannot be read, the consumers that "
             "are announced\n"
-            "and what they have seen, the last changes. A signal ends --for early. Exits with 1 if "
+            "with what they have seen and what they have ejected, the last changes. A signal ends "
+            "--for early. Exits with 1 if "
             "there is nothing.",
             argc, argv, 1, 1, &count);
     if (rc < 0)

@@ -94,6 +94,8 @@ void why_fini(struct why *why)
         free(why->drains[i].id);
         cJSON_Delete(why->drains[i].value);
     }
+    for (size_t i = 0; i < why->consumer_count; i++)
+        cJSON_Delete(why->consumers[i].ejected);
     free(why->unreadable);
     free(why->drains);
     free(why->consumers);

@@ -7,6 +7,7 @@
 struct why_consumer {
     char service[132], name[132];
     int64_t revision;
+    cJSON *ejected; /* an array of {"id", "reason"} */
 };
 
 struct why_unreadable {

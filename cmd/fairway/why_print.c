@@ -97,6 +97,18 @@ static void print_change(const fw_watcher_change *change, void *arg)
     printf("%s%s\n", change->reason ? ": " : "", change->reason ? fw_strerror(change->reason) : "");
 }
 
+static void print_consumer(const struct why_consumer *consumer)
+{
+    printf("  %-24s %s, has seen revision %lld\n", consumer->name,
+           strcmp(consumer->service, "*") != 0 ? "of this service" : "of all services",
+           (long long)consumer->revision);
+    const cJSON *at;
+    cJSON_ArrayForEach(at, consumer->ejected)
+        printf("    has ejected %s: %s\n",
+               cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(at, "id")),
+               cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(at, "reason")));
+}
+
 void why_print_text(const struct why *why)
 {
     size_t first, count = fw_snapshot_service(why->snapshot, why->service, &first);
@@ -111,9 +123,7 @@ void why_print_text(const struct why *why)
         printf("  %s: %s\n", why->unreadable[i].key, fw_strerror(why->unreadable[i].error));
     printf("consumers%s\n", why->consumer_count ? "" : ": none is announced");
     for (size_t i = 0; i < why->consumer_count; i++)
-        printf("  %-24s %s, has seen revision %lld\n", why->consumers[i].name,
-               strcmp(why->consumers[i].service, "*") != 0 ? "of this service" : "of all services",
-               (long long)why->consumers[i].revision);
+        print_consumer(&why->consumers[i]);
     printf("changes\n");
     fw_watcher_each_change(why->watcher, print_change, (void *)why);
     fflush(stdout);
@@ -178,6 +188,8 @@ static void add_store(const struct why *why, cJSON *json)
         cJSON_AddStringToObject(consumer, "service", why->consumers[i].service);
         cJSON_AddStringToObject(consumer, "name", why->consumers[i].name);
         cli_json_add_int64(consumer, "revision", why->consumers[i].revision);
+        cJSON_AddItemToObject(consumer, "ejected",
+                              cJSON_Duplicate(why->consumers[i].ejected, true));
         cJSON_AddItemToArray(consumers, consumer);
     }
 }

@@ -288,11 +288,24 @@ FW_API size_t fw_snapshot_service(const fw_snapshot *snapshot, const char *servi
 
 /* ---- consumers ---- */
 
+/* An instance that a consumer does not use, though it is listed and online. */
+typedef struct fw_ejected {
+    const char *id, *reason;
+} fw_ejected;
+/* Has the announcement of the watcher tell which instances its application has ejected, for who
+ * asks why (`fairway why`): those of this call, and none of earlier ones. The first FW_MAX_EJECTED
+ * are told. Copied. Nothing happens if the watcher is not announced. UV_ENOMEM: it tells what it
+ * told before. */
+#define FW_MAX_EJECTED 64
+FW_API int fw_watcher_set_ejected(fw_watcher *watcher, const fw_ejected *ejected, size_t count);
+
 /* A watcher that is announced (see fw_watcher_options). */
 typedef struct fw_consumer {
     const char *service; /* "*": of all */
     const char *name;
-    int64_t revision; /* what it has told its application of; 0: no complete list yet */
+    int64_t revision;          /* what it has told its application of; 0: no complete list yet */
+    const fw_ejected *ejected; /* instances that it gives no calls for a time */
+    size_t ejected_count;
 } fw_consumer;
 
 /* Outcome of fw_consumers_list, lent. On failure there is none. */

@@ -100,9 +100,19 @@ START_TEST(it_tells_consumers_and_what_they_have_seen)
     ck_assert_int_eq(length(json, "consumers"), 1);
     ck_assert_str_eq(clit_member(item(json, "consumers", 0), "name"), "c1");
     ck_assert_int_ge(atoll(clit_member(item(json, "consumers", 0), "revision")), 1);
+    ck_assert_int_eq(length(item(json, "consumers", 0), "ejected"), 0);
     cJSON_Delete(json);
     ck_assert_ptr_nonnull(strstr(clit_out("why", "web"), "\n  c1  "));
     clit_end(consumer, SIGTERM, 0);
+    clit_out("kv", "put", "consumers/web/c2",
+             "{\"revision\":1,\"ejected\":[{\"id\":\"a\",\"reason\":\"too slow\"},{\"id\":5}]}");
+    json = clit_json(clit_out("why", "web", "--json"));
+    const cJSON *c2 = item(json, "consumers", 0);
+    ck_assert_int_eq(length(c2, "ejected"), 1);
+    ck_assert_str_eq(clit_member(item(c2, "ejected", 0), "id"), "a");
+    ck_assert_str_eq(clit_member(item(c2, "ejected", 0), "reason"), "too slow");
+    cJSON_Delete(json);
+    ck_assert_ptr_nonnull(strstr(clit_out("why", "web"), "\n    has ejected a: too slow\n"));
 }
 END_TEST
 

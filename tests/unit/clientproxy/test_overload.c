@@ -1,6 +1,8 @@
 /* The proxy's policies with real servers: who is left out, what is sent twice, what is refused. */
 #include "proxy_bed.h"
 
+#include <stdio.h>
+
 static const fw_proxy_call_options idempotent = {.idempotent = true};
 
 static void call_idempotent(void)
@@ -36,6 +38,61 @@ START_TEST(who_fails_is_ejected_tried_again_and_taken_back)
     for (int i = 0; i < 30; i++)
         bed_call_until_ended("echo");
     ck_assert_uint_eq(nodes[0].calls - before, 10);
+    bed_teardown();
+}
+END_TEST
+
+struct told {
+    bool done;
+    size_t consumers, ejected;
+    char id[16], reason[80];
+};
+
+static void on_consumers(int status, const char *detail, const fw_consumer *consumers, size_t count,
+                         void *arg)
+{
+    (void)detail;
+    struct told *told = arg;
+    FWT_OK(status);
+    told->done = true;
+    told->consumers = count;
+    told->ejected = count ? consumers[0].ejected_count : 0;
+    if (!told->ejected)
+        return;
+    snprintf(told->id, sizeof told->id, "%s", consumers[0].ejected[0].id);
+    snprintf(told->reason, sizeof told->reason, "%s", consumers[0].ejected[0].reason);
+}
+
+static struct told await_told(size_t wanted)
+{
+    for (;;) {
+        struct told told = {.done = false};
+        FWT_OK(fw_consumers_list(kv, "echo", on_consumers, &told));
+        fwt_run_until(&told.done, 20000);
+        ck_assert_uint_eq(told.consumers, 1);
+        if (told.ejected == wanted)
+            return told;
+        fwt_run_for(5);
+    }
+}
+
+START_TEST(who_asks_is_told_who_is_ejected_and_why)
+{
+    fw_proxy_options options = {
+        .balancer = &fw_balancer_round_robin, .eject_after = 3, .eject_ms = 50, .consumer = "shop"};
+    bed_setup(3, &options);
+    nodes[1].broken = true;
+    while (!ejected)
+        bed_call_until_ended("echo");
+    struct told told = await_told(1);
+    ck_assert_str_eq(told.id, "n1");
+    ck_assert_str_eq(told.reason, fw_strerror(FW_EREMOTE));
+    nodes[1].broken = false;
+    while (!readmitted) {
+        bed_call_until_ended("echo");
+        fwt_run_for(5);
+    }
+    await_told(0);
     bed_teardown();
 }
 END_TEST
@@ -242,6 +299,7 @@ int main(void)
     Suite *suite = suite_create("overload");
     TCase *tcase = fwt_tcase(suite, "overload", 60);
     tcase_add_test(tcase, who_fails_is_ejected_tried_again_and_taken_back);
+    tcase_add_test(tcase, who_asks_is_told_who_is_ejected_and_why);
     tcase_add_test(tcase, half_of_the_instances_are_never_ejected);
     tcase_add_test(tcase, in_a_panic_the_ejected_get_calls);
     tcase_add_test(tcase, idempotent_calls_are_sent_again);
