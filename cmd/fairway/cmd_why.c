@@ -170,8 +170,8 @@ int cmd_why(cli_context *cli, int argc, char **argv)
             "from, its\n"
             "instances with what is held or drained, nodes that cannot be read, the consumers that "
             "are announced\n"
-            "with what they have seen and what they have ejected, the last changes. A signal ends "
-            "--for early. Exits with 1 if "
+            "with what they have seen and ejected, the last changes. A signal ends --for early. "
+            "Exits with 1 if\n"
             "there is nothing.",
             argc, argv, 1, 1, &count);
     if (rc < 0)

@@ -86,7 +86,8 @@ typedef struct fw_proxy_options {
     bool adaptive_limit;
 
     /* Announces the proxy to those who drain, under this name; "": one is made up; NULL: not. A
-     * drain then waits until the proxy gives the instance no more calls. See fw_watcher_options. */
+     * drain then waits until the proxy gives the instance no more calls, and `fairway why` tells
+     * whom it has ejected. See fw_watcher_options and fw_watcher_set_ejected. */
     const char *consumer;
     /* A file with the list of instances, so that calls are made with the store dead, too; NULL:
      * none. See fw_watcher_options. */
