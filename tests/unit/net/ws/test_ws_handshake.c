@@ -302,8 +302,8 @@ START_TEST(the_request_says_what_the_url_says)
     static const char *const parts[] = {
         "GET /a%20b/%C3%A4?x=1&y HTTP/1.1\r\n", "\r\nHost: [::1]:8080\r\n",
         "\r\nOrigin: https://o\r\n", "\r\nSec-WebSocket-Protocol: p,q\r\n",
-        "\r\nSec-WebSocket-Extensions: permessage-deflate; server_no_context_takeover; "
-        "client_no_context_takeover\r\n"};
+        ("\r\nSec-WebSocket-Extensions: permessage-deflate; server_no_context_takeover; "
+         "client_no_context_takeover\r\n")};
     for (size_t i = 0; i < sizeof parts / sizeof *parts; i++)
         ck_assert_msg(strstr(text, parts[i]) != NULL, "%s is not in %s", parts[i], text);
     wst_fini(&end);
