@@ -148,6 +148,10 @@ bool fwi_protobuf_is_map(const ProtobufCFieldDescriptor *field)
     if (entry->n_fields != 2 || strcmp(entry->fields[0].name, "key") != 0 ||
         strcmp(entry->fields[1].name, "value") != 0)
         return false;
+    for (int i = 0; i < 2; i++) /* as no compiler makes them, but a schema may say */
+        if (entry->fields[i].label == PROTOBUF_C_LABEL_REPEATED ||
+            entry->fields[i].flags & PROTOBUF_C_FIELD_FLAG_ONEOF)
+            return false;
     /* my_field has entries MyFieldEntry. */
     const char *at = entry->short_name;
     bool is_start = true;
