@@ -124,7 +124,7 @@ START_TEST(it_is_offline_before_its_command_hears_of_it)
     use_lmdb();
     fwt_proc *job =
         clit_start("register", "job", "--id", "a", "--addr", "tcp://127.0.0.1:1", "--no-wait",
-                   "--drain-timeout", "300ms", "--", "/bin/sh", "-c",
+                   "--drain-timeout", "2s", "--", "/bin/sh", "-c",
                    "trap '\"$FAIRWAY\" resolve job --all --json; exit 3' TERM; echo ready; "
                    "while :; do sleep 0.1; done",
                    NULL);
@@ -155,7 +155,7 @@ START_TEST(a_signal_for_the_whole_group_drains_first)
                           "tcp://127.0.0.1:1",
                           "--no-wait",
                           "--drain-timeout",
-                          "300ms",
+                          "2s",
                           "--",
                           "/bin/sh",
                           "-c",
