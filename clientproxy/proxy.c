@@ -32,7 +32,7 @@ void fwi_proxy_emit(fw_proxy *proxy, fw_proxy_event_type type, const fw_instance
 {
     fw_proxy_event event = {
         .type = type, .instance = instance, .reason = reason, .detail = detail ? detail : ""};
-    if (tells_of_ejection(type) && !proxy->closing)
+    if (tells_of_ejection(type) && proxy->watcher && !proxy->closing)
         fwi_loop_defer(proxy->loop, &proxy->tell_ejected);
     if (proxy->options.on_event && !proxy->closing)
         proxy->options.on_event(proxy, &event, proxy->options.arg);
