@@ -1,5 +1,6 @@
 #include "fwt.h"
 
+#include <dirent.h>
 #include <ftw.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -77,4 +78,37 @@ char *fwt_read_file(const char *path)
     text[len] = 0;
     fclose(file);
     return text;
+}
+
+static int by_name(const void *a, const void *b)
+{
+    return strcmp(a, b);
+}
+
+int fwt_vector_names(const char *folder, const char *prefix,
+                     char (*ret_names)[FWT_VECTOR_NAME_BYTES], int most)
+{
+    char relative[100];
+    int count = 0;
+    snprintf(relative, sizeof relative, "vectors/%s", folder);
+    DIR *directory = opendir(fwt_source_path(relative));
+    for (struct dirent *entry; directory && (entry = readdir(directory));) {
+        const char *dot = strrchr(entry->d_name, '.');
+        if (!dot || strcmp(dot, ".json") || strncmp(entry->d_name, prefix, strlen(prefix)))
+            continue;
+        if (count == most || dot - entry->d_name >= FWT_VECTOR_NAME_BYTES) {
+            fprintf(stderr, "%s: no room for %s\n", relative, entry->d_name);
+            exit(2);
+        }
+        snprintf(ret_names[count++], sizeof *ret_names, "%.*s", (int)(dot - entry->d_name),
+                 entry->d_name);
+    }
+    if (directory)
+        closedir(directory);
+    if (!count) {
+        fprintf(stderr, "%s: no vectors\n", relative);
+        exit(2);
+    }
+    qsort(ret_names, (size_t)count, sizeof *ret_names, by_name);
+    return count;
 }

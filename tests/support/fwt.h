@@ -56,6 +56,12 @@ TCase *fwt_tcase(Suite *suite, const char *name, double timeout_s);
 const char *fwt_tmpdir(void);
 /* Path of a file below tests/, as "vectors/walle/packets.json". Static storage. */
 const char *fwt_source_path(const char *relative);
+/* The golden vectors of a folder ("fastway") below tests/vectors: the names of its .json files that
+ * begin with a prefix (""), without the ending, in the order of the alphabet. Ends the program if
+ * there is none, or more than most. */
+#define FWT_VECTOR_NAME_BYTES 64
+int fwt_vector_names(const char *folder, const char *prefix,
+                     char (*ret_names)[FWT_VECTOR_NAME_BYTES], int most);
 
 /* ---- child processes ---- */
 typedef struct fwt_proc fwt_proc;

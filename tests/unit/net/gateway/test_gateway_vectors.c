@@ -7,7 +7,6 @@
 #include "raw_peer.h"
 
 #include <cJSON.h>
-#include <dirent.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -35,7 +34,7 @@ static const struct difference {
 #define SHORT_IDLE_MS  200 /* for the recordings' 1 s */
 #define SHORT_SHAKE_MS 200 /* for the recordings' 5 s */
 
-static char names[MAX_VECTORS][64];
+static char names[MAX_VECTORS][FWT_VECTOR_NAME_BYTES];
 static int name_count;
 
 struct player {
@@ -264,28 +263,10 @@ START_TEST(the_gateway_does_what_was_recorded)
 }
 END_TEST
 
-static int by_name(const void *a, const void *b)
-{
-    return strcmp(a, b);
-}
-
 int main(void)
 {
     signal(SIGPIPE, SIG_IGN);
-    DIR *dir = opendir(fwt_source_path("vectors/fastway"));
-    for (struct dirent *entry; dir && (entry = readdir(dir)) && name_count < MAX_VECTORS;) {
-        char *dot = strrchr(entry->d_name, '.');
-        if (dot && !strcmp(dot, ".json"))
-            snprintf(names[name_count++], sizeof *names, "%.*s", (int)(dot - entry->d_name),
-                     entry->d_name);
-    }
-    if (dir)
-        closedir(dir);
-    if (!name_count) {
-        fprintf(stderr, "no vectors found\n");
-        return 1;
-    }
-    qsort(names, (size_t)name_count, sizeof *names, by_name);
+    name_count = fwt_vector_names("fastway", "", names, MAX_VECTORS);
     Suite *suite = suite_create("gateway vectors");
     TCase *tcase = fwt_tcase(suite, "vectors", 20);
     tcase_add_loop_test(tcase, the_gateway_does_what_was_recorded, 0, name_count);

@@ -6,7 +6,6 @@
 #include "session/framer.h"
 
 #include <cjson/cJSON.h>
-#include <dirent.h>
 #include <fairway/channel.h>
 #include <fairway/session.h>
 #include <stdio.h>
@@ -18,7 +17,7 @@
 #define MAX_PEERS   4
 #define WAIT_MS     20000
 
-static char names[MAX_VECTORS][64];
+static char names[MAX_VECTORS][FWT_VECTOR_NAME_BYTES];
 static int name_count;
 
 static fw_server *server;
@@ -466,27 +465,9 @@ START_TEST(the_client_does_what_was_recorded)
 }
 END_TEST
 
-static int by_name(const void *a, const void *b)
-{
-    return strcmp(a, b);
-}
-
 int main(void)
 {
-    DIR *dir = opendir(fwt_source_path("vectors/libnet"));
-    for (struct dirent *entry; dir && (entry = readdir(dir)) && name_count < MAX_VECTORS;) {
-        char *dot = strrchr(entry->d_name, '.');
-        if (dot && !strcmp(dot, ".json"))
-            snprintf(names[name_count++], sizeof *names, "%.*s", (int)(dot - entry->d_name),
-                     entry->d_name);
-    }
-    if (dir)
-        closedir(dir);
-    if (!name_count) {
-        fprintf(stderr, "no vectors found\n");
-        return 1;
-    }
-    qsort(names, (size_t)name_count, sizeof *names, by_name);
+    name_count = fwt_vector_names("libnet", "", names, MAX_VECTORS);
     Suite *suite = suite_create("libnet vectors");
     TCase *tcase = fwt_tcase(suite, "vectors", 30);
     tcase_add_loop_test(tcase, the_server_does_what_was_recorded, 0, name_count);

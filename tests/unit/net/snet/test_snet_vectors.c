@@ -6,7 +6,6 @@
 #include "transport/snet/handshake.h"
 
 #include <cJSON.h>
-#include <dirent.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,7 +18,7 @@
 #define MAX_EXPECTED 1024
 #define RING_BYTES   65536
 
-static char names[MAX_VECTORS][64];
+static char names[MAX_VECTORS][FWT_VECTOR_NAME_BYTES];
 static int name_count;
 static cJSON *keys;
 
@@ -326,7 +325,7 @@ static void play(const cJSON *vector, bool is_server, size_t piece)
 static cJSON *load(const char *name)
 {
     char path[200];
-    snprintf(path, sizeof path, "vectors/snet/%s", name);
+    snprintf(path, sizeof path, "vectors/snet/%s.json", name);
     char *text = fwt_read_file(fwt_source_path(path));
     cJSON *json = cJSON_Parse(text);
     ck_assert_ptr_nonnull(json);
@@ -339,7 +338,7 @@ static const size_t pieces[] = {1, 7, SIZE_MAX};
 START_TEST(test_server)
 {
     cJSON *vector = load(names[_i]);
-    keys = load("private_keys.json");
+    keys = load("private_keys");
     for (size_t i = 0; i < sizeof pieces / sizeof *pieces; i++)
         play(vector, true, pieces[i]);
     cJSON_Delete(keys);
@@ -363,7 +362,7 @@ START_TEST(test_client)
     if (is_by_hand(names[_i]))
         return;
     cJSON *vector = load(names[_i]);
-    keys = load("private_keys.json");
+    keys = load("private_keys");
     for (size_t i = 0; i < sizeof pieces / sizeof *pieces; i++)
         play(vector, false, pieces[i]);
     cJSON_Delete(keys);
@@ -371,18 +370,9 @@ START_TEST(test_client)
 }
 END_TEST
 
-static void find_vectors(void)
-{
-    DIR *dir = opendir(fwt_source_path("vectors/snet"));
-    for (struct dirent *entry; dir && (entry = readdir(dir));)
-        if (!strncmp(entry->d_name, "snet_", 5) && name_count < MAX_VECTORS)
-            snprintf(names[name_count++], sizeof names[0], "%.63s", entry->d_name);
-    closedir(dir);
-}
-
 int main(void)
 {
-    find_vectors();
+    name_count = fwt_vector_names("snet", "snet_", names, MAX_VECTORS);
     Suite *suite = suite_create("snet vectors");
     TCase *tcase = tcase_create("replay");
     tcase_set_timeout(tcase, 60);
